@@ -1,0 +1,1 @@
+"""HTTP: codec contract and codecs, filters and their manager, streams, the HTTP connection manager."""

@@ -1,0 +1,1 @@
+"""Connections, network and listener filters, transport sockets, listeners. Knows nothing of HTTP."""
