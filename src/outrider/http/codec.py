@@ -10,6 +10,7 @@ from typing import Final
 from mypy_extensions import mypyc_attr
 
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
+from outrider.event.timer import TimerOwner
 
 # Reasons of a stream reset (Envoy's StreamResetReason).
 RESET_LOCAL: Final = 0
@@ -46,8 +47,8 @@ class PrematureResponseError(CodecProtocolError):
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class StreamCallbacks:
-    """Told of what happens to a stream outside its messages."""
+class StreamCallbacks(TimerOwner):
+    """Told of what happens to a stream outside its messages. It may own timers."""
 
     def on_reset_stream(self, reason: int, details: str) -> None:
         """The stream is dead: no further call will come, none may be made."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from mypy_extensions import mypyc_attr
 
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
+from outrider.event.timer import TimerOwner
 
 if TYPE_CHECKING:
     from outrider.http.filter_manager import FilterManager
@@ -39,8 +40,8 @@ LOCAL_ERROR_CONTINUE_AND_RESET: Final = 1
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class HttpFilter:
-    """One filter of one stream. Hooks that a subclass does not override are never called."""
+class HttpFilter(TimerOwner):
+    """One filter of one stream. Hooks that a subclass does not override are never called. It may own timers."""
 
     # Set by the filter manager before the first hook. `manager` gives: stream_info, connection, dispatcher, route(),
     # request_headers, response_headers, decoding_buffer()/encoding_buffer(), send_local_reply(...), watermarks.
