@@ -52,7 +52,7 @@ class Address:
 
 def ip_address(host: str, port: int, protocol: str = "TCP") -> Address:
     """Address of a valid IP literal; raises ValueError for anything else."""
-    ipaddress.ip_address(host.split("%")[0])
+    ipaddress.ip_address(host.split("%", maxsplit=1)[0])
     return Address(KIND_IP, host, port, protocol)
 
 

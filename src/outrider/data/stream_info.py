@@ -89,7 +89,7 @@ class ConnectionInfo:
 
 
 class UpstreamInfo:
-    """Facts of the upstream side of a stream: the last attempt's values. Times are monotonic nanoseconds, 0 = not yet."""
+    """Facts of the upstream side: the last attempt's values. Times are monotonic nanoseconds, 0 = not yet."""
 
     __slots__ = (
         "host", "host_address", "host_name", "cluster_name", "connection_id", "local_address", "remote_address", "ssl",
@@ -137,7 +137,8 @@ class StreamInfo:
         "connection", "start_time_ns", "start_mono_ns", "protocol", "response_code", "response_code_details",
         "response_flags", "bytes_received", "bytes_sent", "wire_bytes_received", "wire_bytes_sent",
         "header_bytes_received", "header_bytes_sent", "last_downstream_rx_ns", "first_downstream_tx_ns",
-        "last_downstream_tx_ns", "end_ns", "downstream_handshake_ns", "upstream", "route", "route_name", "virtual_host_name",
+        "last_downstream_tx_ns", "end_ns", "downstream_handshake_ns", "upstream", "route", "route_name",
+        "virtual_host_name",
         "virtual_cluster_name", "cluster_name", "attempt_count", "metadata", "filter_state", "health_check",
         "should_drain_connection", "stream_id", "trace_reason", "trace_id", "span_id", "connection_termination_details",
         "path_before_rewrite", "dynamic_tags", "retransmitted",

@@ -117,8 +117,9 @@ class TimerWheel:
         self._next_wake = 0
         try:
             while heap and heap[0] <= now:
-                slot = heapq.heappop(heap)
-                ring = self._rings.pop(slot)
+                slot = heap[0]
+                ring = self._rings[slot]
+                # The slot stays in place until it is empty: should a callback raise, the rest fires at the next wake-up.
                 while True:
                     node = ring.next
                     if node is ring:
@@ -126,6 +127,8 @@ class TimerWheel:
                     assert isinstance(node, Timer)
                     node.disarm()
                     node.owner.on_timer(node.kind)
+                heapq.heappop(heap)
+                del self._rings[slot]
         finally:
             self._advancing = False
             # Empty slots (all disarmed) are dropped here rather than woken for.

@@ -1,0 +1,194 @@
+"""Opening upstream connections: non-blocking connect with socket options, source address and happy eyeballs.
+
+The coroutine ends when the connection is established; nothing of it runs per request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from typing import TYPE_CHECKING, Final
+
+from outrider.data.address import KIND_IP, KIND_PIPE, Address, from_sockname
+from outrider.data.stream_info import ConnectionInfo
+from outrider.network.connection import STATE_CLOSED, Connection, ConnectionOwner
+from outrider.network.filter import EVENT_LOCAL_CLOSE, ConnectionCallbacks
+from outrider.network.transport_socket import TransportSocket
+
+if TYPE_CHECKING:
+    from outrider.event.dispatcher import Dispatcher
+
+# (level, option, value) as for `socket.setsockopt`.
+SocketOption = tuple[int, int, int | bytes]
+
+# RFC 8305 section 8: the recommended connection attempt delay.
+HAPPY_EYEBALLS_DELAY_S: Final = 0.3
+NO_ADDRESS: Final = Address(KIND_IP, "0.0.0.0", 0)
+
+
+class ConnectPlan:
+    """Where and how to connect: one address, or several to be raced (RFC 8305)."""
+
+    __slots__ = ("addresses", "options", "source", "delay_s")
+
+    def __init__(
+        self,
+        addresses: list[Address],
+        options: list[SocketOption] | None = None,
+        source: Address | None = None,
+        delay_s: float = HAPPY_EYEBALLS_DELAY_S,
+    ) -> None:
+        self.addresses = addresses
+        self.options = options or []
+        self.source = source
+        self.delay_s = delay_s
+
+
+class _Establisher(ConnectionOwner):
+    """Turns a made transport into a connected Connection."""
+
+    __slots__ = ("transport_socket",)
+
+    def __init__(self, transport_socket: TransportSocket | None) -> None:
+        self.transport_socket = transport_socket
+
+    def on_transport(self, connection: Connection) -> None:
+        transport = connection.transport
+        local = transport.get_extra_info("sockname")
+        if local:
+            connection.info.local_address = connection.info.direct_local_address = from_sockname(local)
+        connection.connect_end_ns = connection.dispatcher.monotonic_ns()
+        connection.owner = None
+        connection.set_transport_socket(self.transport_socket)
+
+
+class _ConnectGuard(ConnectionCallbacks):
+    """Cancels the connect when its Connection is closed first (a connect timeout, a removed host)."""
+
+    __slots__ = ("task",)
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
+
+    def on_event(self, event: int) -> None:
+        if event == EVENT_LOCAL_CLOSE and self.task is not None and not self.task.done():
+            self.task.cancel()
+
+
+def connect(dispatcher: Dispatcher, plan: ConnectPlan, transport_socket: TransportSocket | None) -> Connection:
+    """Begin to connect; returns at once. EVENT_CONNECTED follows when transport and TLS are up, or a close event.
+
+    After a failure `connection.info.transport_failure_reason` holds Envoy's text for it.
+    """
+    remote = plan.addresses[0]
+    info = ConnectionInfo(dispatcher.next_connection_id(), NO_ADDRESS, remote)
+    connection = Connection(dispatcher, info, _Establisher(transport_socket))
+    connection.connect_start_ns = dispatcher.monotonic_ns()
+    guard = _ConnectGuard()
+    connection.add_callbacks(guard)
+    guard.task = dispatcher.spawn(_establish(dispatcher, plan, connection))
+    return connection
+
+
+async def _establish(dispatcher: Dispatcher, plan: ConnectPlan, connection: Connection) -> None:
+    loop = dispatcher.loop
+    try:
+        if len(plan.addresses) == 1:
+            address = plan.addresses[0]
+            raw = await _connect_one(loop, address, plan)
+        else:
+            raw, address = await _race(loop, plan)
+    except OSError as error:
+        fail(connection, _reason(error))
+        return
+    if connection.state == STATE_CLOSED:
+        raw.close()
+        return
+    connection.info.remote_address = connection.info.direct_remote_address = address
+    try:
+        if address.kind == KIND_PIPE:
+            await loop.create_unix_connection(lambda: connection, sock=raw)  # type: ignore[type-var]
+        else:
+            await loop.create_connection(lambda: connection, sock=raw)  # type: ignore[type-var]
+    except OSError as error:
+        raw.close()
+        fail(connection, _reason(error))
+
+
+def fail(connection: Connection, reason: str) -> None:
+    """End a connection that was never established."""
+    if connection.state != STATE_CLOSED:
+        connection.info.transport_failure_reason = reason
+        connection.fail_connect()
+
+
+def _reason(error: OSError) -> str:
+    number = error.errno if error.errno is not None else 0
+    if number in (errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNRESET):
+        return f"delayed connect error: {os.strerror(number)}"
+    return f"immediate connect error: {os.strerror(number)}|{number}" if number else str(error)
+
+
+async def _connect_one(loop: asyncio.AbstractEventLoop, address: Address, plan: ConnectPlan) -> socket.socket:
+    raw = open_socket(address)
+    try:
+        for level, option, value in plan.options:
+            raw.setsockopt(level, option, value)
+        if plan.source is not None and address.kind == KIND_IP:
+            raw.bind((plan.source.host, plan.source.port))
+        if address.kind == KIND_PIPE:
+            path = address.host
+            await loop.sock_connect(raw, "\0" + path[1:] if path.startswith("@") else path)
+        else:
+            await loop.sock_connect(raw, (address.host, address.port))
+    except BaseException:
+        raw.close()
+        raise
+    return raw
+
+
+def open_socket(address: Address) -> socket.socket:
+    """A non-blocking stream socket of the address's family."""
+    if address.kind == KIND_PIPE:
+        raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    else:
+        raw = socket.socket(socket.AF_INET6 if address.is_v6 else socket.AF_INET, socket.SOCK_STREAM)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    raw.setblocking(False)
+    return raw
+
+
+async def _race(loop: asyncio.AbstractEventLoop, plan: ConnectPlan) -> tuple[socket.socket, Address]:
+    """RFC 8305 section 5: start one attempt after the other, the first that connects wins."""
+    pending: dict[asyncio.Task[socket.socket], Address] = {}
+    waiting = list(plan.addresses)
+    error: OSError = OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+    try:
+        while waiting or pending:
+            if waiting:
+                address = waiting.pop(0)
+                pending[loop.create_task(_connect_one(loop, address, plan))] = address
+            timeout = plan.delay_s if waiting else None
+            done, _ = await asyncio.wait(pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                address = pending.pop(task)
+                failure = task.exception()
+                if failure is None:
+                    return task.result(), address
+                if not isinstance(failure, OSError):
+                    raise failure
+                error = failure
+    finally:
+        for task in pending:
+            task.add_done_callback(_close_late)
+            task.cancel()
+    raise error
+
+
+def _close_late(task: asyncio.Task[socket.socket]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
+
+
