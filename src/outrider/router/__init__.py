@@ -1,0 +1,1 @@
+"""The router: route configuration (`config/`), the terminal HTTP filter (`filter`), upstream requests, retries."""
