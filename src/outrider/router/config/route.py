@@ -1,0 +1,140 @@
+"""Routes: what a request's match gives. Immutable, built when configuration loads.
+
+The router and the connection manager read attributes; only the header finalisers do work per request.
+Source: Envoy documentation, "HTTP route components", `config.route.v3.Route`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mypy_extensions import mypyc_attr
+
+from outrider.access_log.context import FormatContext
+from outrider.http.header_mutation import HeaderParser
+from outrider.router.config.filter_configs import NO_FILTER_CONFIGS, FilterConfigs
+
+if TYPE_CHECKING:
+    from outrider.data.header_map import RequestHeaderMap, ResponseHeaderMap
+    from outrider.data.stream_info import StreamInfo
+    from outrider.router.config.route_match import RouteMatch
+    from outrider.router.config.virtual_host import VirtualHost
+    from outrider.stats.store import Scope
+
+ROUTE: Final = 0
+REDIRECT: Final = 1
+DIRECT_RESPONSE: Final = 2
+NON_FORWARDING: Final = 3
+
+KIND_TEXT: Final[list[str]] = ["route", "redirect", "direct_response", "non_forwarding_action"]
+
+
+class Decorator:
+    """Operation name of spans; `propagate`: tell it upstream and downstream by x-envoy-decorator-operation."""
+
+    __slots__ = ("operation", "propagate")
+
+    def __init__(self, operation: str, propagate: bool) -> None:
+        self.operation = operation
+        self.propagate = propagate
+
+
+class RouteTracing:
+    """Sampling of a route: numerators out of 10,000 (Envoy's percentages with two decimals may be finer: 1,000,000)."""
+
+    __slots__ = ("client_sampling", "random_sampling", "overall_sampling")
+
+    def __init__(
+        self, client_sampling: tuple[int, int], random_sampling: tuple[int, int], overall_sampling: tuple[int, int]
+    ) -> None:
+        # Each (numerator, denominator).
+        self.client_sampling = client_sampling
+        self.random_sampling = random_sampling
+        self.overall_sampling = overall_sampling
+
+
+class RouteStats:
+    """Stats of a route with `stat_prefix`: the scope `vhost.<virtual host>.route.<stat_prefix>.`"""
+
+    __slots__ = ("name", "scope")
+
+    def __init__(self, name: str, scope: Scope) -> None:
+        self.name = name
+        self.scope = scope
+
+
+@mypyc_attr(allow_interpreted_subclasses=False)
+class Route:
+    """Base of all routes. `kind` tells the subclass."""
+
+    __slots__ = (
+        "kind", "name", "index", "match", "virtual_host", "metadata", "decorator", "tracing", "filter_configs",
+        "request_edits", "response_edits", "request_body_buffer_limit", "stats",
+    )
+
+    def __init__(self, kind: int, virtual_host: VirtualHost, match: RouteMatch | None) -> None:
+        self.kind = kind
+        self.name: str = ""
+        # Place among the routes of its list.
+        self.index: int = 0
+        # Conditions; None for routes that Envoy makes itself (redirect of require_tls).
+        self.match: RouteMatch | None = match
+        self.virtual_host: VirtualHost = virtual_host
+        # filter_metadata of the route.
+        self.metadata: dict[str, dict[str, object]] = {}
+        self.decorator: Decorator | None = None
+        self.tracing: RouteTracing | None = None
+        self.filter_configs: FilterConfigs = NO_FILTER_CONFIGS
+        # Header edits in the order in which they are evaluated; later ones win.
+        self.request_edits: list[HeaderParser] = []
+        self.response_edits: list[HeaderParser] = []
+        # Bytes; -1 where neither route nor virtual host sets it.
+        self.request_body_buffer_limit: int = -1
+        self.stats: RouteStats | None = None
+
+    def per_filter_config(self, filter_name: str) -> object | None:
+        """The most specific configuration of a filter: weighted cluster, route, virtual host, route configuration."""
+        return self.filter_configs.most_specific(filter_name)
+
+    def per_filter_configs(self, filter_name: str) -> list[object]:
+        """All configurations of a filter, least specific first; do not change the list."""
+        return self.filter_configs.all(filter_name)
+
+    def filter_disabled(self, filter_name: str) -> int:
+        """-1 not said, 0 enabled, 1 disabled (FilterConfig.disabled, most specific first)."""
+        return self.filter_configs.disabled(filter_name)
+
+    def finalize_response_headers(
+        self, headers: ResponseHeaderMap, request_headers: RequestHeaderMap, info: StreamInfo
+    ) -> None:
+        """Apply response_headers_to_add and _to_remove of all levels."""
+        edits = self.response_edits
+        if edits:
+            context = FormatContext(info, request_headers, headers)
+            for edit in edits:
+                edit.evaluate_headers(headers, context)
+
+    def select(self, headers: RequestHeaderMap, info: StreamInfo, random_value: int) -> Route:
+        """The route to use once this one matched: itself, or one of its weighted clusters."""
+        return self
+
+    def describe(self) -> str:
+        """One line for a person: conditions and action."""
+        conditions = "always" if self.match is None else self.match.describe()
+        label = f" {self.name!r}" if self.name else ""
+        return f"route[{self.index}]{label}: {conditions} -> {self.describe_action()}"
+
+    def describe_action(self) -> str:
+        return KIND_TEXT[self.kind]
+
+    def __repr__(self) -> str:
+        return f"<{self.describe()}>"
+
+
+class NonForwardingRoute(Route):
+    """`non_forwarding_action`: for proxyless clients. Envoy itself answers such a request with 404, as without a route."""
+
+    __slots__ = ()
+
+    def __init__(self, virtual_host: VirtualHost, match: RouteMatch) -> None:
+        super().__init__(NON_FORWARDING, virtual_host, match)

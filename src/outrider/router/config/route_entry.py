@@ -1,0 +1,124 @@
+"""RouteEntry: a route to a cluster, with everything that the router wants to know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from outrider.access_log.context import FormatContext
+from outrider.data.header_names import X_ENVOY_ORIGINAL_HOST, X_ENVOY_ORIGINAL_PATH, X_FORWARDED_HOST
+from outrider.router.config.route import ROUTE, Route
+
+if TYPE_CHECKING:
+    from outrider.data.header_map import RequestHeaderMap
+    from outrider.data.stream_info import StreamInfo
+    from outrider.router.config.hash_policy import HashPolicy
+    from outrider.router.config.host_rewrite import HostRewrite
+    from outrider.router.config.internal_redirect import InternalRedirectPolicy
+    from outrider.router.config.path_rewrite import PathRewrite
+    from outrider.router.config.retry_policy import HedgePolicy, RetryPolicy
+    from outrider.router.config.route_match import RouteMatch
+    from outrider.router.config.shadow_policy import ShadowPolicy
+    from outrider.router.config.upgrade_config import ConnectConfig
+    from outrider.router.config.virtual_host import VirtualHost
+
+PRIORITY_DEFAULT = 0
+PRIORITY_HIGH = 1
+
+
+class RouteEntry(Route):
+    """A route to a cluster. Times in milliseconds; -1 where not set, 0 where set to "none"."""
+
+    __slots__ = (
+        "cluster_name", "cluster_not_found_code", "timeout_ms", "idle_timeout_ms", "flush_timeout_ms",
+        "max_stream_duration_ms", "grpc_timeout_header_max_ms", "grpc_timeout_header_offset_ms", "max_grpc_timeout_ms",
+        "grpc_timeout_offset_ms", "retry_policy", "hedge_policy", "shadow_policies", "priority", "hash_policy",
+        "upgrades", "connect_config", "internal_redirect_policy", "metadata_match", "auto_host_rewrite",
+        "append_x_forwarded_host", "path_rewrite", "host_rewrite", 
+    )
+
+    def __init__(self, virtual_host: VirtualHost, match: RouteMatch | None) -> None:
+        super().__init__(ROUTE, virtual_host, match)
+        # Resolved: routes with weighted clusters or cluster_header never reach the router unresolved. "" when the
+        # header of `cluster_header` is absent: no such cluster.
+        self.cluster_name: str = ""
+        # 503, 404 or 500.
+        self.cluster_not_found_code: int = 503
+        self.timeout_ms: int = 15_000
+        # -1: the connection manager's stream_idle_timeout.
+        self.idle_timeout_ms: int = -1
+        self.flush_timeout_ms: int = -1
+        self.max_stream_duration_ms: int = -1
+        self.grpc_timeout_header_max_ms: int = -1
+        self.grpc_timeout_header_offset_ms: int = -1
+        # Deprecated max_grpc_timeout and grpc_timeout_offset.
+        self.max_grpc_timeout_ms: int = -1
+        self.grpc_timeout_offset_ms: int = -1
+        # Route's, else virtual host's.
+        self.retry_policy: RetryPolicy | None = None
+        self.hedge_policy: HedgePolicy | None = None
+        self.shadow_policies: list[ShadowPolicy] = []
+        self.priority: int = PRIORITY_DEFAULT
+        self.hash_policy: HashPolicy | None = None
+        # Lower-case upgrade type -> enabled.
+        self.upgrades: dict[bytes, bool] = {}
+        # Of the CONNECT upgrade: this proxy terminates CONNECT.
+        self.connect_config: ConnectConfig | None = None
+        self.internal_redirect_policy: InternalRedirectPolicy | None = None
+        # Criteria of `envoy.lb` for subset load balancing.
+        self.metadata_match: dict[str, object] | None = None
+        self.auto_host_rewrite: bool = False
+        self.append_x_forwarded_host: bool = False
+        self.path_rewrite: PathRewrite | None = None
+        self.host_rewrite: HostRewrite | None = None
+
+    @property
+    def include_attempt_count_in_request(self) -> bool:
+        return self.virtual_host.include_attempt_count_in_request
+
+    @property
+    def include_attempt_count_in_response(self) -> bool:
+        return self.virtual_host.include_attempt_count_in_response
+
+    @property
+    def include_is_timeout_retry_header(self) -> bool:
+        return self.virtual_host.include_is_timeout_retry_header
+
+    def upgrade_enabled(self, upgrade_type: bytes) -> bool | None:
+        """Whether `upgrade_configs` allow an upgrade (lower-case type); None when they do not name it."""
+        return self.upgrades.get(upgrade_type)
+
+    def finalize_request_headers(self, headers: RequestHeaderMap, info: StreamInfo, keep_original: bool) -> None:
+        """Edit the request for upstream: header mutations, host rewrite, path rewrite.
+
+        `keep_original`: leave the old path and host in x-envoy-original-path and x-envoy-original-host.
+        """
+        edits = self.request_edits
+        if edits:
+            context = FormatContext(info, headers)
+            for edit in edits:
+                edit.evaluate_headers(headers, context)
+        host_rewrite = self.host_rewrite
+        if host_rewrite is not None:
+            host = host_rewrite.rewrite(headers, info)
+            if host:
+                update_authority(headers, host, self.append_x_forwarded_host, keep_original)
+        path_rewrite = self.path_rewrite
+        if path_rewrite is not None:
+            path = path_rewrite.rewrite(headers, info)
+            if path is not None:
+                if keep_original and headers.get(X_ENVOY_ORIGINAL_PATH) is None:
+                    headers.set(X_ENVOY_ORIGINAL_PATH, headers.path)
+                headers.path = path
+
+    def describe_action(self) -> str:
+        return f"cluster {self.cluster_name!r}"
+
+
+def update_authority(headers: RequestHeaderMap, host: bytes, append_x_forwarded_host: bool, keep_original: bool) -> None:
+    """Replace the authority; the router calls it too, for auto_host_rewrite."""
+    old = headers.authority
+    if append_x_forwarded_host and old:
+        headers.append(X_FORWARDED_HOST, old)
+    if keep_original and headers.get(X_ENVOY_ORIGINAL_HOST) is None and old:
+        headers.set(X_ENVOY_ORIGINAL_HOST, old)
+    headers.authority = host
