@@ -47,9 +47,16 @@ class HttpFilter(TimerOwner):
     # request_headers, response_headers, decoding_buffer()/encoding_buffer(), send_local_reply(...), watermarks.
     manager: FilterManager
     # Name of the filter in the configuration: the key of its per-route configuration.
-    config_name: str
-    decode_index: int
-    encode_index: int
+    config_name: str = ""
+    # The filter manager's bookkeeping; nothing here is for the filter itself.
+    decode_index: int = -1
+    encode_index: int = -1
+    decode_state: int = 0
+    encode_state: int = 0
+    decode_headers_passed: bool = False
+    encode_headers_passed: bool = False
+    decode_ended: bool = False
+    encode_ended: bool = False
 
     def on_start(self) -> None:
         """The stream exists and `manager` is set; nothing has been decoded yet."""
@@ -106,6 +113,14 @@ class HttpFilter(TimerOwner):
     def continue_encoding(self) -> None:
         """Resume the response behind this filter, buffered body included."""
         self.manager.continue_encoding(self)
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class LocalReplyModifier:
+    """Edits the headers of a local reply before it is sent (`send_local_reply`)."""
+
+    def modify(self, headers: ResponseHeaderMap) -> None:
+        raise NotImplementedError
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
