@@ -35,9 +35,10 @@ Tags = tuple[tuple[str, str], ...]
 class Metric:
     """What all metrics have: a full name, and bookkeeping that belongs to the Store.
 
-    `index` identifies the metric in worker snapshots, `refs` counts the scopes that hold it,
-    `own_tags` are tags given by its creator (not found in its name). `tag_extracted_name` and
-    `tags` are filled when an exposition first asks (see `outrider.stats.tags`).
+    `index` identifies the metric in worker snapshots, `refs` counts the scopes that hold it.
+    A creator that gives tags itself leaves them in `own_tags`, and the name without them in
+    `own_name`. `tag_extracted_name` and `tags` are filled when an exposition first asks, see
+    `outrider.stats.tags`.
     """
 
     __slots__ = ("hidden", "index", "name", "own_name", "own_tags", "refs", "tag_extracted_name", "tags")

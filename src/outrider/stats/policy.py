@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
-import re2  # type: ignore[import-untyped]
+import re2
 
 from outrider.stats.bins import DEFAULT_BUCKETS
 
