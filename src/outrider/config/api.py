@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Final, cast
 
@@ -81,14 +82,9 @@ class _Api:
         return self._options
 
 
-_api: _Api | None = None
-
-
+@cache
 def _loaded() -> _Api:
-    global _api
-    if _api is None:
-        _api = _Api(FOLDER)
-    return _api
+    return _Api(FOLDER)
 
 
 def message_class(full_name: str) -> type[Message]:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
+
+_SHOWN: Final = 100
+"""How many faults a message shows; one bad template can break thousands of routes the same way."""
 
 
 class ConfigError(Exception):
@@ -14,7 +18,12 @@ class ConfigError(Exception):
     """
 
     def __init__(
-        self, text: str, path: str | None = None, file: str | None = None, line: int | None = None, column: int | None = None
+        self,
+        text: str,
+        path: str | None = None,
+        file: str | None = None,
+        line: int | None = None,
+        column: int | None = None,
     ) -> None:
         super().__init__(text)
         self.text = text
@@ -57,7 +66,10 @@ class ConfigErrors(ConfigError):
         return self._errors
 
     def __str__(self) -> str:
-        return "\n".join(str(error) for error in self._errors)
+        lines = [str(error) for error in self._errors[:_SHOWN]]
+        if len(self._errors) > _SHOWN:
+            lines.append(f"... and {len(self._errors) - _SHOWN} more")
+        return "\n".join(lines)
 
 
 def raise_all(errors: Sequence[ConfigError]) -> None:

@@ -39,7 +39,9 @@ class View:
 
     __slots__ = ("_children", "_deep", "_deep_names", "_label", "_parent", "_proto", "_read", "_shape", "locator")
 
-    def __init__(self, proto: Message, path: str = "", parent: View | None = None, locator: Locator | None = None) -> None:
+    def __init__(
+        self, proto: Message, path: str = "", parent: View | None = None, locator: Locator | None = None
+    ) -> None:
         self._proto: Any = proto
         self._shape: Shape = shape_of(type(proto))
         self._label: str = path
@@ -209,7 +211,9 @@ class View:
         found = children.get(name)
         if found is None:
             values = getattr(self._proto, name)
-            found = children[name] = {key: self._child(values[key], f'{name}["{key}"]', shape) for key in sorted(values)}
+            found = children[name] = {
+                key: self._child(values[key], f'{name}["{key}"]', shape) for key in sorted(values)
+            }
         return dict(found)
 
     def any(self, name: str) -> View:
