@@ -18,7 +18,7 @@ def render_json(store: Store, query: StatsQuery) -> Iterator[str]:
     yield '{"stats":['
     comma = ""
     for readout in sorted(query.readouts(store), key=metric_name):
-        yield f'{comma}{{"name":{json.dumps(readout.name)},"value":{json.dumps(readout.text(), ensure_ascii=False)}}}'
+        yield f'{comma}{{"name":{quote(readout.name)},"value":{quote(readout.text())}}}'
         comma = ","
     numbers: list[Counter | Gauge] = [*query.counters(store), *query.gauges(store)]
     numbers.sort(key=metric_name)
@@ -37,9 +37,14 @@ def render_json(store: Store, query: StatsQuery) -> Iterator[str]:
     yield "]}"
 
 
+def quote(text: str) -> str:
+    """A JSON string; other than ASCII stays as it is."""
+    return json.dumps(text, ensure_ascii=False)
+
+
 def number_object(metric: Counter | Gauge) -> str:
     value = metric.value if isinstance(metric, Counter) else metric.total()
-    return f'{{"name":{json.dumps(metric.name)},"value":{value}}}'
+    return f'{{"name":{quote(metric.name)},"value":{value}}}'
 
 
 def frame(mode: BucketsMode | None) -> tuple[str, str]:
@@ -53,7 +58,7 @@ def frame(mode: BucketsMode | None) -> tuple[str, str]:
 
 def histogram_object(histogram: Histogram, mode: BucketsMode | None, store: Store) -> str:
     """One histogram in the way `histogram_buckets` asks for."""
-    name = json.dumps(histogram.name)
+    name = quote(histogram.name)
     interval = HistogramStatistics.interval(histogram)
     cumulative = HistogramStatistics.cumulative(histogram)
     if mode in (BucketsMode.CUMULATIVE, BucketsMode.DISJOINT):

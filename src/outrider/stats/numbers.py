@@ -16,6 +16,11 @@ def six_digits(value: float) -> str:
     return f"{value:g}"
 
 
+def fifteen_digits(value: float) -> str:
+    """At most fifteen significant digits (`/stats?histogram_buckets=detailed`)."""
+    return f"{value:.15g}"
+
+
 def thirty_two_digits(value: float) -> str:
     """Up to 32 significant digits without exponent where that fits (Prometheus)."""
     return f"{value:.32g}"

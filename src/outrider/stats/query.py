@@ -58,7 +58,17 @@ M = TypeVar("M", Counter, Gauge, Histogram, TextReadout)
 class StatsQuery:
     """The parameters of `/stats`, parsed."""
 
-    __slots__ = ("buckets", "filter_text", "format", "hidden", "invert", "pattern", "text_readouts", "type", "used_only")
+    __slots__ = (
+        "buckets",
+        "filter_text",
+        "format",
+        "hidden",
+        "invert",
+        "pattern",
+        "text_readouts",
+        "type",
+        "used_only",
+    )
 
     def __init__(self) -> None:
         self.format = StatsFormat.TEXT

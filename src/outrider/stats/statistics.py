@@ -24,11 +24,11 @@ class HistogramStatistics:
     def quantiles(self) -> list[float]:
         """The values at `bins.QUANTILES`; NaN when there are no values."""
         values = approx_quantiles(self.bins, QUANTILES)
-        # Multiplied, not divided, so that the last digits come out as Envoy's.
-        return values if self.scale == 1 else [value * (1.0 / self.scale) for value in values]
+        return values if self.scale == 1 else [value / self.scale for value in values]
 
     def sum(self) -> float:
         total = approx_sum(self.bins)
+        # Multiplied, not divided as above, so that the last digits come out as Envoy's.
         return total if self.scale == 1 else total * (1.0 / self.scale)
 
     def count(self) -> int:

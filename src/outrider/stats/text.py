@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from outrider.stats.bins import QUANTILES
 from outrider.stats.metrics import Counter, Gauge, Histogram
-from outrider.stats.numbers import shortest, six_digits
+from outrider.stats.numbers import fifteen_digits, shortest, six_digits
 from outrider.stats.query import BucketsMode, StatsQuery, metric_name
 from outrider.stats.statistics import HistogramStatistics
 from outrider.stats.store import Store
@@ -69,4 +69,6 @@ def buckets_text(
 
 def details_text(statistics: HistogramStatistics) -> str:
     """`lower bound,width:count` for each bin."""
-    return ", ".join(f"{six_digits(left)},{six_digits(width)}:{count}" for left, width, count in statistics.details())
+    return ", ".join(
+        f"{fifteen_digits(left)},{fifteen_digits(width)}:{count}" for left, width, count in statistics.details()
+    )
