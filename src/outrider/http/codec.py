@@ -125,6 +125,10 @@ class ResponseEncoder:
         """Counted: stop (True) or resume (False) taking this request's body from the peer."""
         raise NotImplementedError
 
+    def set_decoder(self, decoder: RequestDecoder) -> None:
+        """From now on events of this codec stream go to `decoder` (an internal redirect replaces the stream)."""
+        raise NotImplementedError
+
     def stream_error_on_invalid_http_message(self) -> bool:
         """Whether an invalid message costs the stream only, not the connection."""
         return False

@@ -1,0 +1,409 @@
+"""envoy.filters.network.http_connection_manager at run time: one per downstream connection.
+
+Owns the codec and the streams of its connection, and decides when the connection ends.
+Source: Envoy documentation, "HTTP connection management"; Envoy's `ConnectionManagerImpl`.
+"""
+
+from __future__ import annotations
+
+import random
+from time import monotonic_ns
+from typing import Final
+
+from outrider.data import response_flag
+from outrider.data.header_map import RequestHeaderMap
+from outrider.data.stream_info import HTTP2, HTTP3, HTTP11
+from outrider.event.timer import Timer, TimerOwner
+from outrider.http.active_stream import ActiveStream
+from outrider.http.codec import (
+    CodecProtocolError,
+    RequestDecoder,
+    ResponseEncoder,
+    ServerConnection,
+    ServerConnectionCallbacks,
+)
+from outrider.http.conn_manager_settings import CODEC_AUTO, CODEC_HTTP2, HcmSettings
+from outrider.network.connection import STATE_OPEN, Connection
+from outrider.network.filter import (
+    CLOSE_FLUSH_WRITE,
+    CLOSE_FLUSH_WRITE_AND_DELAY,
+    CLOSE_NO_FLUSH,
+    CONTINUE,
+    EVENT_CONNECTED,
+    EVENT_LOCAL_CLOSE,
+    STOP,
+    NetworkFilter,
+)
+
+_TIMER_IDLE: Final = 0
+_TIMER_MAX_DURATION: Final = 1
+_TIMER_DRAIN: Final = 2
+_NANOS_PER_MS: Final = 1_000_000
+
+# The HTTP/2 connection preface begins with this (RFC 9113 section 3.4).
+_PREFACE: Final = b"PRI * HTTP/2"
+
+
+class _CodecCallbacks(ServerConnectionCallbacks):
+    """The codec's view of the connection manager."""
+
+    def __init__(self, hcm: HttpConnectionManager) -> None:
+        self.hcm = hcm
+
+    def new_stream(self, encoder: ResponseEncoder) -> RequestDecoder:
+        return self.hcm.new_stream(encoder)
+
+    def on_go_away(self) -> None:
+        """The client opens no more streams; those that run are served."""
+
+
+class _Timers(TimerOwner):
+    """Receives the connection manager's timers."""
+
+    def __init__(self, hcm: HttpConnectionManager) -> None:
+        self.hcm = hcm
+
+    def on_timer(self, kind: int) -> None:
+        self.hcm.on_timer(kind)
+
+
+class HttpConnectionManager(NetworkFilter):
+    """See the module."""
+
+    def __init__(self, settings: HcmSettings) -> None:
+        self.settings = settings
+        self.codec: ServerConnection | None = None
+        self.protocol: int = HTTP11
+        self.streams: list[ActiveStream] = []
+        # No further request is served on this connection; it closes when its streams are done.
+        self.closing: bool = False
+        self._draining: bool = False
+        self._requests: int = 0
+        self._timers: _Timers | None = None
+        self._idle_timer: Timer | None = None
+        self._idle_due_ms: int = 0
+        self._duration_timer: Timer | None = None
+        self._drain_timer: Timer | None = None
+        self._last_stream_end_ns: int = 0
+        self._start_ns: int = 0
+        self._pending: bytes = b""
+        self._counted: bool = False
+        self._closed: bool = False
+
+    # --- the connection ---
+
+    def initialize(self, connection: Connection) -> None:
+        NetworkFilter.initialize(self, connection)
+        connection.add_callbacks(self)
+        settings = self.settings
+        connection.stats = settings.stats.connection
+        connection.delayed_close_timeout_ms = settings.delayed_close_timeout_ms
+        self._start_ns = monotonic_ns()
+        self._last_stream_end_ns = self._start_ns
+        self._timers = _Timers(self)
+
+    def on_new_connection(self) -> int:
+        stats = self.settings.stats
+        self._counted = True
+        stats.cx_total.inc()
+        stats.cx_active.inc()
+        if self.connection.info.ssl is not None:
+            stats.cx_ssl_total.inc()
+            stats.cx_ssl_active.inc()
+        settings = self.settings
+        timers = self._timers
+        assert timers is not None
+        dispatcher = self.connection.dispatcher
+        if settings.idle_timeout_ms > 0:
+            self._idle_timer = dispatcher.timer(timers, _TIMER_IDLE)
+            self._arm_idle(settings.idle_timeout_ms)
+        if settings.max_connection_duration_ms > 0:
+            self._duration_timer = dispatcher.timer(timers, _TIMER_MAX_DURATION)
+            self._duration_timer.arm(settings.max_connection_duration_ms)
+        return CONTINUE
+
+    def on_data(self, data: bytes, end_stream: bool) -> int:
+        codec = self.codec
+        if codec is None:
+            codec = self._create_codec(data)
+            if codec is None:
+                return STOP
+            data = self._pending
+            self._pending = b""
+        try:
+            codec.dispatch(data)
+        except CodecProtocolError as error:
+            self._on_codec_error(error)
+        return STOP
+
+    def _create_codec(self, data: bytes) -> ServerConnection | None:
+        """Choose the codec by configuration, ALPN or the first bytes. None: more bytes are needed."""
+        self._pending += data
+        settings = self.settings
+        kind = settings.codec_type
+        protocol = HTTP11
+        if kind == CODEC_AUTO:
+            ssl = self.connection.info.ssl
+            if ssl is not None and ssl.alpn() == "h2":
+                protocol = HTTP2
+            else:
+                start = self._pending[: len(_PREFACE)]
+                if _PREFACE.startswith(start):
+                    if len(start) < len(_PREFACE):
+                        return None
+                    protocol = HTTP2
+        elif kind == CODEC_HTTP2:
+            protocol = HTTP2
+        codec = settings.codecs.create(self.connection, _CodecCallbacks(self), protocol)
+        self.codec = codec
+        self.protocol = protocol
+        stats = settings.stats
+        if protocol == HTTP2:
+            stats.cx_http2_total.inc()
+            stats.cx_http2_active.inc()
+        elif protocol == HTTP3:
+            stats.cx_http3_total.inc()
+            stats.cx_http3_active.inc()
+        else:
+            stats.cx_http1_total.inc()
+            stats.cx_http1_active.inc()
+        return codec
+
+    def _on_codec_error(self, error: CodecProtocolError) -> None:
+        """The client broke the protocol: the codec has said so to it as far as possible."""
+        self.settings.stats.cx_protocol_error.inc()
+        details = error.details or "codec_error"
+        self._close_streams(response_flag.DOWNSTREAM_PROTOCOL_ERROR, details)
+        self.connection.close(CLOSE_FLUSH_WRITE_AND_DELAY, details)
+
+    def on_event(self, event: int) -> None:
+        if event == EVENT_CONNECTED:
+            return
+        if self._closed:
+            return
+        self._closed = True
+        stats = self.settings.stats
+        active = len(self.streams) > 0
+        if self._counted:
+            stats.cx_destroy.inc()
+            if event == EVENT_LOCAL_CLOSE:
+                stats.cx_destroy_local.inc()
+            else:
+                stats.cx_destroy_remote.inc()
+            if active:
+                stats.cx_destroy_active_rq.inc()
+                if event == EVENT_LOCAL_CLOSE:
+                    stats.cx_destroy_local_active_rq.inc()
+                else:
+                    stats.cx_destroy_remote_active_rq.inc()
+        if active:
+            if event == EVENT_LOCAL_CLOSE:
+                reason = self.connection.local_close_reason
+                details = f"downstream_local_disconnect({reason})" if reason else "downstream_local_disconnect"
+                self._close_streams(response_flag.DOWNSTREAM_CONNECTION_TERMINATION, details.replace(" ", "_"))
+            else:
+                self._close_streams(response_flag.DOWNSTREAM_CONNECTION_TERMINATION, "downstream_remote_disconnect")
+        for timer in (self._idle_timer, self._duration_timer, self._drain_timer):
+            if timer is not None:
+                timer.disarm()
+        if self._counted:
+            stats.cx_active.dec()
+            if self.connection.info.ssl is not None:
+                stats.cx_ssl_active.dec()
+            if self.codec is not None:
+                if self.protocol == HTTP2:
+                    stats.cx_http2_active.dec()
+                elif self.protocol == HTTP3:
+                    stats.cx_http3_active.dec()
+                else:
+                    stats.cx_http1_active.dec()
+            stats.cx_length_ms.record((monotonic_ns() - self._start_ns) // _NANOS_PER_MS)
+
+    def _close_streams(self, flag: int, details: str) -> None:
+        for stream in list(self.streams):
+            stream.on_connection_closed(flag, details)
+
+    def on_above_write_buffer_high_watermark(self) -> None:
+        if self.codec is not None:
+            self.codec.on_underlying_connection_above_write_buffer_high_watermark()
+
+    def on_below_write_buffer_low_watermark(self) -> None:
+        if self.codec is not None:
+            self.codec.on_underlying_connection_below_write_buffer_low_watermark()
+
+    def on_destroy(self) -> None:
+        self.codec = None
+        self._timers = None
+        self._idle_timer = None
+        self._duration_timer = None
+        self._drain_timer = None
+
+    # --- streams ---
+
+    def new_stream(self, encoder: ResponseEncoder) -> ActiveStream:
+        settings = self.settings
+        stats = settings.stats
+        stats.rq_total.value += 1
+        stats.rq_active.inc()
+        codec = self.codec
+        protocol = HTTP11 if codec is None else codec.protocol
+        self.protocol = protocol
+        if protocol == HTTP2:
+            stats.rq_http2_total.value += 1
+        elif protocol == HTTP3:
+            stats.rq_http3_total.value += 1
+        else:
+            stats.rq_http1_total.value += 1
+        self._requests += 1
+        limit = settings.max_requests_per_connection
+        if limit > 0 and self._requests >= limit and not self.closing:
+            stats.cx_max_requests_reached.inc()
+            if protocol < HTTP2:
+                self.closing = True
+            else:
+                self.start_drain()
+        stream = ActiveStream(self, encoder)
+        self.streams.append(stream)
+        return stream
+
+    def end_stream(self, stream: ActiveStream) -> None:
+        """The response is sent. A request that is not all here yet makes the connection useless (HTTP/1)."""
+        request_complete = stream.remote_complete
+        skip_delay = stream.saw_connection_close and request_complete
+        if not request_complete:
+            if self.protocol < HTTP2:
+                self.closing = True
+            elif stream.encoder is not None:
+                stream.encoder.reset_stream(0)
+        stream.finish()
+        self._close_if_done(skip_delay)
+
+    def abort_stream(self, stream: ActiveStream, reason: int) -> None:
+        """Give up a stream in the middle of its response: HTTP/1 can only say so by closing."""
+        if self.protocol < HTTP2:
+            self.closing = True
+        elif stream.encoder is not None:
+            stream.encoder.reset_stream(reason)
+        stream.finish()
+        self._close_if_done(False)
+
+    def replace_stream(
+        self,
+        stream: ActiveStream,
+        encoder: ResponseEncoder,
+        headers: RequestHeaderMap,
+        body: bytes,
+        filter_state: dict[str, object] | None,
+    ) -> None:
+        """Let a new stream serve `headers` on the codec stream of `stream` (internal redirects)."""
+        stream.stream_info.response_code_details = "internal_redirect"
+        stream.finish()
+        fresh = self.new_stream(encoder)
+        fresh.internally_created = True
+        fresh.stream_info.filter_state = filter_state
+        encoder.set_decoder(fresh)
+        fresh.decode_headers(headers, not body)
+        if body:
+            fresh.decode_data(body, True)
+
+    def on_stream_finished(self, stream: ActiveStream) -> None:
+        if stream in self.streams:
+            self.streams.remove(stream)
+            self.settings.stats.rq_active.dec()
+        self._last_stream_end_ns = monotonic_ns()
+
+    def _close_if_done(self, skip_delay: bool) -> None:
+        if self.closing and not self.streams and self.connection.state == STATE_OPEN:
+            codec = self.codec
+            if codec is None or not codec.wants_to_write():
+                self.connection.close(
+                    CLOSE_FLUSH_WRITE if skip_delay else CLOSE_FLUSH_WRITE_AND_DELAY, "deferred_close"
+                )
+
+    # --- time ---
+
+    def watch_idle(self, stream: ActiveStream) -> None:
+        """See that the shared idle timer wakes no later than `stream` may time out."""
+        limit = stream.idle_timeout_ms
+        timer = self._idle_timer
+        if timer is None:
+            assert self._timers is not None
+            timer = self.connection.dispatcher.timer(self._timers, _TIMER_IDLE)
+            self._idle_timer = timer
+        due = stream.last_activity_ns // _NANOS_PER_MS + limit
+        if not timer.armed or due < self._idle_due_ms:
+            self._arm_idle(limit)
+
+    def _arm_idle(self, delay_ms: int) -> None:
+        if self._idle_timer is not None:
+            self._idle_due_ms = monotonic_ns() // _NANOS_PER_MS + delay_ms
+            self._idle_timer.arm(delay_ms)
+
+    def on_timer(self, kind: int) -> None:
+        if self._closed:
+            return
+        if kind == _TIMER_IDLE:
+            self._check_idle()
+        elif kind == _TIMER_MAX_DURATION:
+            self.settings.stats.cx_max_duration_reached.inc()
+            if self.protocol < HTTP2 and self.settings.http1_safe_max_connection_duration:
+                # Say so with the next response instead of racing with the next request.
+                self.settings.stats.cx_http1_soft_drain.inc()
+                self.closing = True
+            elif self.codec is None:
+                self.connection.close(CLOSE_NO_FLUSH, "max_duration_timeout")
+            else:
+                self.start_drain()
+        elif kind == _TIMER_DRAIN:
+            self._finish_drain()
+
+    def _check_idle(self) -> None:
+        """Streams that are silent for too long; the connection when it has none."""
+        now = monotonic_ns()
+        settings = self.settings
+        next_ms = 0
+        for stream in list(self.streams):
+            left = stream.check_idle(now)
+            if left > 0 and (next_ms == 0 or left < next_ms):
+                next_ms = left
+        if self._closed:
+            return
+        limit = settings.idle_timeout_ms
+        if not self.streams and limit > 0:
+            left = limit - (now - self._last_stream_end_ns) // _NANOS_PER_MS
+            if left <= 0:
+                settings.stats.cx_idle_timeout.inc()
+                if self.codec is None or self.protocol < HTTP2:
+                    self.connection.close(CLOSE_FLUSH_WRITE, "on_idle_timeout")
+                else:
+                    self.start_drain()
+                return
+            next_ms = left
+        if next_ms > 0:
+            self._arm_idle(next_ms)
+
+    def start_drain(self) -> None:
+        """Tell the client to go elsewhere; after `drain_timeout` nothing new is taken."""
+        if self._draining:
+            return
+        self._draining = True
+        settings = self.settings
+        settings.stats.cx_drain_close.inc()
+        if self.codec is not None:
+            self.codec.shutdown_notice()
+        timers = self._timers
+        if self.protocol < HTTP2 and self.codec is not None and self.streams:
+            self.closing = True
+            return
+        assert timers is not None
+        delay = settings.drain_timeout_ms
+        if settings.drain_timeout_jitter > 0:
+            delay += int(delay * settings.drain_timeout_jitter * random.random())
+        self._drain_timer = self.connection.dispatcher.timer(timers, _TIMER_DRAIN)
+        self._drain_timer.arm(delay)
+
+    def _finish_drain(self) -> None:
+        self.closing = True
+        if self.codec is not None:
+            self.codec.go_away()
+        self._close_if_done(False)
