@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from outrider.config.runtime import DENOMINATORS
 
 if TYPE_CHECKING:
     from outrider.config.runtime import Runtime
     from outrider.config.view import View
-
-DENOMINATORS: Final[dict[str, int]] = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
 
 
 class RuntimeFraction:
@@ -27,7 +27,7 @@ class RuntimeFraction:
         """Whether the request with this random value (any unsigned 64-bit integer) is in the share."""
         runtime = self.runtime
         if runtime is not None:
-            return runtime.feature_enabled(self.key, self.numerator, self.denominator, random_value)
+            return runtime.fraction_enabled(self.key, self.numerator, self.denominator, random_value)
         return random_value % self.denominator < self.numerator
 
     def describe(self) -> str:
