@@ -32,6 +32,10 @@ class SslInfo:
     def cipher(self) -> str:
         return ""
 
+    def group(self) -> str:
+        """Key exchange group (`X25519`)."""
+        return ""
+
     def session_id(self) -> str:
         return ""
 
@@ -51,15 +55,31 @@ class SslInfo:
         return b""
 
 
-
 class ConnectionInfo:
     """Facts of one downstream connection, shared by all its streams."""
 
     __slots__ = (
-        "connection_id", "local_address", "remote_address", "direct_local_address", "direct_remote_address",
-        "ssl", "requested_server_name", "ja3_hash", "ja4_hash", "transport_protocol", "application_protocols",
-        "filter_chain_name", "filter_chain_info", "listener_name", "listener_info", "termination_details",
-        "transport_failure_reason", "start_time_ns", "metadata", "filter_state", "round_trip_time_us",
+        "connection_id",
+        "local_address",
+        "remote_address",
+        "direct_local_address",
+        "direct_remote_address",
+        "ssl",
+        "requested_server_name",
+        "ja3_hash",
+        "ja4_hash",
+        "transport_protocol",
+        "application_protocols",
+        "filter_chain_name",
+        "filter_chain_info",
+        "listener_name",
+        "listener_info",
+        "termination_details",
+        "transport_failure_reason",
+        "start_time_ns",
+        "metadata",
+        "filter_state",
+        "round_trip_time_us",
     )
 
     def __init__(self, connection_id: int, local: Address, remote: Address) -> None:
@@ -86,17 +106,47 @@ class ConnectionInfo:
         self.metadata: dict[str, dict[str, object]] | None = None
         self.filter_state: dict[str, object] | None = None
         self.round_trip_time_us: int = 0
+        # Monotonic nanoseconds, 0 = not (yet): accepted, closed, TLS handshake begun and finished.
+        self.start_mono_ns: int = 0
+        self.end_mono_ns: int = 0
+        self.handshake_start_ns: int = 0
+        self.handshake_end_ns: int = 0
+        # Why this side closed the connection; empty when it did not.
+        self.local_close_reason: str = ""
+        # "Normal", "LocalReset" or "RemoteReset".
+        self.detected_close_type: str = "Normal"
 
 
 class UpstreamInfo:
     """Facts of the upstream side: the last attempt's values. Times are monotonic nanoseconds, 0 = not yet."""
 
     __slots__ = (
-        "host", "host_address", "host_name", "cluster_name", "connection_id", "local_address", "remote_address", "ssl",
-        "protocol", "transport_failure_reason", "detected_close_type", "attempted_hosts", "num_streams",
-        "first_upstream_tx_ns", "last_upstream_tx_ns", "first_upstream_rx_ns", "last_upstream_rx_ns",
-        "first_rx_body_ns", "connect_start_ns", "connect_end_ns", "tls_end_ns", "pool_ready_ns",
-        "wire_bytes_sent", "wire_bytes_received", "header_bytes_sent", "header_bytes_received",
+        "host",
+        "host_address",
+        "host_name",
+        "cluster_name",
+        "connection_id",
+        "local_address",
+        "remote_address",
+        "ssl",
+        "protocol",
+        "transport_failure_reason",
+        "detected_close_type",
+        "attempted_hosts",
+        "num_streams",
+        "first_upstream_tx_ns",
+        "last_upstream_tx_ns",
+        "first_upstream_rx_ns",
+        "last_upstream_rx_ns",
+        "first_rx_body_ns",
+        "connect_start_ns",
+        "connect_end_ns",
+        "tls_end_ns",
+        "pool_ready_ns",
+        "wire_bytes_sent",
+        "wire_bytes_received",
+        "header_bytes_sent",
+        "header_bytes_received",
         "request_attempt_count",
     )
 
@@ -112,7 +162,12 @@ class UpstreamInfo:
         self.protocol: int = PROTOCOL_NONE
         self.transport_failure_reason: str = ""
         self.detected_close_type: str = ""
+        # Hosts and connections that attempts got (on_pool_ready), in order, the last one included.
         self.attempted_hosts: list[object] | None = None
+        self.attempted_connection_ids: list[int] | None = None
+        self.local_close_reason: str = ""
+        # Filter state of the upstream connection.
+        self.filter_state: dict[str, object] | None = None
         self.num_streams: int = 0
         self.first_upstream_tx_ns: int = 0
         self.last_upstream_tx_ns: int = 0
@@ -134,14 +189,43 @@ class StreamInfo:
     """Facts of one HTTP stream or one L4 session. Wall time in Unix nanoseconds; the rest in monotonic nanoseconds."""
 
     __slots__ = (
-        "connection", "start_time_ns", "start_mono_ns", "protocol", "response_code", "response_code_details",
-        "response_flags", "bytes_received", "bytes_sent", "wire_bytes_received", "wire_bytes_sent",
-        "header_bytes_received", "header_bytes_sent", "last_downstream_rx_ns", "first_downstream_tx_ns",
-        "last_downstream_tx_ns", "end_ns", "downstream_handshake_ns", "upstream", "route", "route_name",
+        "connection",
+        "start_time_ns",
+        "start_mono_ns",
+        "protocol",
+        "response_code",
+        "response_code_details",
+        "response_flags",
+        "bytes_received",
+        "bytes_sent",
+        "wire_bytes_received",
+        "wire_bytes_sent",
+        "header_bytes_received",
+        "header_bytes_sent",
+        "last_downstream_rx_ns",
+        "first_downstream_tx_ns",
+        "last_downstream_tx_ns",
+        "end_ns",
+        "downstream_handshake_ns",
+        "upstream",
+        "route",
+        "route_name",
         "virtual_host_name",
-        "virtual_cluster_name", "cluster_name", "attempt_count", "metadata", "filter_state", "health_check",
-        "should_drain_connection", "stream_id", "trace_reason", "trace_id", "span_id", "connection_termination_details",
-        "path_before_rewrite", "dynamic_tags", "retransmitted",
+        "virtual_cluster_name",
+        "cluster_name",
+        "attempt_count",
+        "metadata",
+        "filter_state",
+        "health_check",
+        "should_drain_connection",
+        "stream_id",
+        "trace_reason",
+        "trace_id",
+        "span_id",
+        "connection_termination_details",
+        "path_before_rewrite",
+        "dynamic_tags",
+        "retransmitted",
     )
 
     def __init__(self, connection: ConnectionInfo, start_time_ns: int, start_mono_ns: int, protocol: int) -> None:
@@ -185,6 +269,16 @@ class StreamInfo:
         self.path_before_rewrite: bytes = b""
         self.dynamic_tags: dict[str, str] | None = None
         self.retransmitted: int = 0
+        # The chosen cluster's ClusterInfo (name, observability_name, metadata), set by the router once it is known.
+        self.cluster: object = None
+        # %CUSTOM_FLAGS%: set by filters, comma-separated.
+        self.custom_flags: str = ""
+        # When the request's header section was complete, monotonic.
+        self.request_headers_end_ns: int = 0
+        # Named points in time of filters (%COMMON_DURATION%), monotonic nanoseconds.
+        self.time_points: dict[str, int] | None = None
+        self.route_resolution_count: int = 0
+        self.route_resolution_us: int = 0
 
     def set_metadata(self, namespace: str, values: dict[str, object]) -> None:
         """Merge `values` into the dynamic metadata of `namespace`."""
