@@ -158,6 +158,12 @@ class View:
         assert all(isinstance(value, int) for value in values), name
         return values
 
+    def numbers(self, name: str) -> list[float]:
+        """A repeated float or double."""
+        values = self._list(name)
+        assert all(isinstance(value, float) for value in values), name
+        return values
+
     def enums(self, name: str) -> list[str]:
         """The names of a repeated enum's values."""
         shape = self._shape.fields[name]

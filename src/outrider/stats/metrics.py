@@ -101,15 +101,17 @@ class Gauge(Metric):
     """A number that goes up and down.
 
     `value` is this process' own part and is what the owner reads and writes; `imported` is the
-    sum of the workers' parts (main process only); readers take `total()`.
+    workers' part (main process only), their sum or, for NEVER_IMPORT, their maximum. Readers take
+    `total()`.
     """
 
-    __slots__ = ("imported", "mode", "reported", "used", "value")
+    __slots__ = ("imported", "imported_used", "mode", "reported", "used", "value")
 
     def __init__(self, name: str, mode: int = ACCUMULATE) -> None:
         super().__init__(name)
         self.value: int = 0
         self.imported: int = 0
+        self.imported_used: bool = False
         self.reported: int = 0
         self.mode: int = mode
         self.used: bool = False
@@ -135,11 +137,20 @@ class Gauge(Metric):
 
     def total(self) -> int:
         """The value to show: never below zero, as Envoy's gauges are unsigned."""
-        total = self.value + self.imported
+        if self.mode != NEVER_IMPORT:
+            total = self.value + self.imported
+        elif self.used:
+            total = self.value
+        else:
+            total = self.imported
         return total if total > 0 else 0
 
+    def ever_used(self) -> bool:
+        """Whether it was ever written, here or in a worker."""
+        return self.used or self.imported_used
+
     def __repr__(self) -> str:
-        return f"<Gauge {self.name}={self.value}>" if not self.imported else f"<Gauge {self.name}={self.total()}>"
+        return f"<Gauge {self.name}={self.total()}>"
 
 
 class TextReadout(Metric):

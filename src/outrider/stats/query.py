@@ -159,7 +159,7 @@ class StatsQuery:
 def is_used(metric: Metric) -> bool:
     """Whether a metric was ever written."""
     if isinstance(metric, Gauge):
-        return metric.used
+        return metric.ever_used()
     if isinstance(metric, Counter | Histogram | TextReadout):
         return metric.used()
     return False

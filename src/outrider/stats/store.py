@@ -183,8 +183,16 @@ class Scope:
         self.held = {}
         for metric in held.values():
             store.release(metric)
-        if held and store.tracking:
+        if held and store.closed_prefixes is not None:
             store.closed_prefixes.append(self.prefix)
+
+    def drop(self, metric: Metric) -> None:
+        """Let go of one metric of this scope."""
+        for kind in "cght":
+            if self.held.get(kind + metric.name) is metric:
+                del self.held[kind + metric.name]
+                self.root().release(metric)
+                return
 
     def __repr__(self) -> str:
         return f"<Scope {self.prefix}* {len(self.held)} metrics>"
@@ -222,12 +230,13 @@ class Store(Scope):
         self.null_gauge: Gauge = Gauge("")
         self.null_histogram: Histogram = Histogram("")
         self.null_text_readout: TextReadout = TextReadout("")
-        # For `outrider.stats.merge`, once it sets `tracking`: new metrics, indices and scopes gone.
+        # For `outrider.stats.merge`: in a worker (`tracking`), metrics that are new and indices
+        # that are gone since the last snapshot; in main, prefixes of scopes closed meanwhile.
         self.tracking: bool = False
         self.next_index: int = 0
         self.added: list[Metric] = []
         self.removed: list[int] = []
-        self.closed_prefixes: list[str] = []
+        self.closed_prefixes: list[str] | None = None
 
     def root(self) -> "Store":
         return self
@@ -279,6 +288,14 @@ class Store(Scope):
         self.held.clear()
         self.added.clear()
         self.removed.clear()
+
+    def all_metrics(self) -> list[Metric]:
+        return [
+            *self.counters.values(),
+            *self.gauges.values(),
+            *self.histograms.values(),
+            *self.text_readouts.values(),
+        ]
 
     def reset_counters(self) -> None:
         """All counters back to zero, as POST /reset_counters; gauges and histograms stay."""
