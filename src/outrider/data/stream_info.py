@@ -80,6 +80,12 @@ class ConnectionInfo:
         "metadata",
         "filter_state",
         "round_trip_time_us",
+        "start_mono_ns",
+        "end_mono_ns",
+        "handshake_start_ns",
+        "handshake_end_ns",
+        "local_close_reason",
+        "detected_close_type",
     )
 
     def __init__(self, connection_id: int, local: Address, remote: Address) -> None:
@@ -148,6 +154,9 @@ class UpstreamInfo:
         "header_bytes_sent",
         "header_bytes_received",
         "request_attempt_count",
+        "attempted_connection_ids",
+        "local_close_reason",
+        "filter_state",
     )
 
     def __init__(self) -> None:
@@ -226,6 +235,12 @@ class StreamInfo:
         "path_before_rewrite",
         "dynamic_tags",
         "retransmitted",
+        "cluster",
+        "custom_flags",
+        "request_headers_end_ns",
+        "time_points",
+        "route_resolution_count",
+        "route_resolution_us",
     )
 
     def __init__(self, connection: ConnectionInfo, start_time_ns: int, start_mono_ns: int, protocol: int) -> None:
