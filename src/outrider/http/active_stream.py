@@ -31,7 +31,7 @@ from outrider.http.filter import LocalReplyModifier
 from outrider.http.filter_chain import HttpFilterChain
 from outrider.http.filter_manager import FilterManager
 from outrider.http.grpc_status import encode_grpc_message, http_to_grpc_status, is_grpc_content_type
-from outrider.router.config.route import Route
+from outrider.http.route import HttpRoute
 
 if TYPE_CHECKING:
     from outrider.http.conn_manager import HttpConnectionManager
@@ -74,7 +74,7 @@ class ActiveStream(FilterManager):
         self.upgraded: bool = False
         self.internally_created: bool = False
         self.chain_created: bool = False
-        self._route: Route | None = None
+        self._route: HttpRoute | None = None
         self._route_looked_up: bool = False
         self._idle_timer: Timer | None = None
         self._request_timer: Timer | None = None
@@ -250,27 +250,27 @@ class ActiveStream(FilterManager):
         else:
             self.send_local_reply(rejection.code, rejection.body, rejection.details)
 
-    def _find_route(self) -> Route | None:
+    def _find_route(self) -> HttpRoute | None:
         """Look the route up and note what the log wants to know of it."""
         self._route_looked_up = True
         headers = self.request_headers
         info = self.stream_info
-        route: Route | None = None
+        route: HttpRoute | None = None
         if headers is not None:
             found = self.settings.routes.match(headers, info, self.random_value)
             if found is not None:
-                assert isinstance(found, Route)
+                assert isinstance(found, HttpRoute)
                 route = found
         self._route = route
         info.route = route
         if route is not None:
             info.route_name = route.name
-            info.virtual_host_name = route.virtual_host.name
+            info.virtual_host_name = route.virtual_host_name()
         else:
             info.route_name = ""
         return route
 
-    def route(self) -> Route | None:
+    def route(self) -> HttpRoute | None:
         if not self._route_looked_up:
             return self._find_route()
         return self._route
@@ -279,13 +279,13 @@ class ActiveStream(FilterManager):
         self._route_looked_up = False
         self._route = None
 
-    def set_route(self, route: Route | None) -> None:
+    def set_route(self, route: HttpRoute | None) -> None:
         """Replace the route (Envoy's setRoute)."""
         self._route = route
         self._route_looked_up = True
         self.stream_info.route = route
 
-    def _upgrade_chain(self, headers: RequestHeaderMap, route: Route | None) -> HttpFilterChain | None:
+    def _upgrade_chain(self, headers: RequestHeaderMap, route: HttpRoute | None) -> HttpFilterChain | None:
         """The chain for an Upgrade or CONNECT request; None when that was refused (and answered)."""
         if headers.method == b"CONNECT":
             kind = headers.protocol.lower() if headers.protocol else b"connect"
@@ -307,7 +307,7 @@ class ActiveStream(FilterManager):
             return entry.chain
         return self.settings.chain
 
-    def _create_filters(self, chain: HttpFilterChain, route: Route | None) -> None:
+    def _create_filters(self, chain: HttpFilterChain, route: HttpRoute | None) -> None:
         self.chain_created = True
         check_routes = route is not None and route.has_filter_switches()
         if not check_routes and not chain.any_disabled:
@@ -324,7 +324,7 @@ class ActiveStream(FilterManager):
                     self.create_filter(entry)
         self.finish_chain()
 
-    def _apply_route_timeouts(self, route: Route) -> None:
+    def _apply_route_timeouts(self, route: HttpRoute) -> None:
         """Per-route idle timeout and stream duration take the place of the connection manager's."""
         idle = route.idle_timeout_override()
         if idle >= 0:
@@ -607,7 +607,11 @@ class ActiveStream(FilterManager):
             return
         self._ended = True
         for timer in (
-            self._idle_timer, self._request_timer, self._headers_timer, self._duration_timer, self._log_timer
+            self._idle_timer,
+            self._request_timer,
+            self._headers_timer,
+            self._duration_timer,
+            self._log_timer,
         ):
             if timer is not None:
                 timer.disarm()

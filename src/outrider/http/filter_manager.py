@@ -40,6 +40,8 @@ from outrider.http.filter_chain import (
     hooks_of,
 )
 
+from outrider.http.route import HttpRoute
+
 if TYPE_CHECKING:
     from outrider.event.dispatcher import Dispatcher
     from outrider.network.connection import Connection
@@ -87,7 +89,9 @@ class BodyBuffer:
 class FilterManager(RequestDecoder):
     """The filters of one stream and their state. ActiveStream adds the codec and the connection manager."""
 
-    def __init__(self, connection: Connection, dispatcher: Dispatcher, stream_info: StreamInfo, buffer_limit: int) -> None:
+    def __init__(
+        self, connection: Connection, dispatcher: Dispatcher, stream_info: StreamInfo, buffer_limit: int
+    ) -> None:
         self.connection = connection
         self.dispatcher = dispatcher
         self.stream_info = stream_info
@@ -679,8 +683,8 @@ class FilterManager(RequestDecoder):
         """Give the downstream stream up."""
         raise NotImplementedError
 
-    def route(self) -> object:
-        """The route of the request (`router.config.route.Route`) or None; looked up once and kept."""
+    def route(self) -> HttpRoute | None:
+        """The route of the request or None; looked up once and kept."""
         raise NotImplementedError
 
     def clear_route_cache(self) -> None:

@@ -30,6 +30,10 @@ class FilterConfigs:
     def disabled(self, filter_name: str) -> int:
         return self.flags.get(filter_name, -1)
 
+    def has_switches(self) -> bool:
+        """Whether some filter is switched on or off here."""
+        return len(self.flags) > 0
+
     def below(self, configs: dict[str, object], flags: dict[str, int]) -> FilterConfigs:
         """These with a more specific level added."""
         if not configs and not flags:

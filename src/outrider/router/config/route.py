@@ -12,6 +12,7 @@ from mypy_extensions import mypyc_attr
 
 from outrider.access_log.context import FormatContext
 from outrider.http.header_mutation import HeaderParser
+from outrider.http.route import HttpRoute
 from outrider.router.config.filter_configs import NO_FILTER_CONFIGS, FilterConfigs
 
 if TYPE_CHECKING:
@@ -64,17 +65,28 @@ class RouteStats:
 
 
 @mypyc_attr(allow_interpreted_subclasses=False)
-class Route:
+class Route(HttpRoute):
     """Base of all routes. `kind` tells the subclass."""
 
     __slots__ = (
-        "kind", "name", "index", "match", "virtual_host", "metadata", "decorator", "tracing", "filter_configs",
-        "request_edits", "response_edits", "request_body_buffer_limit", "stats",
+        "kind",
+        "name",
+        "index",
+        "match",
+        "virtual_host",
+        "metadata",
+        "decorator",
+        "tracing",
+        "filter_configs",
+        "request_edits",
+        "response_edits",
+        "request_body_buffer_limit",
+        "stats",
     )
 
     def __init__(self, kind: int, virtual_host: VirtualHost, match: RouteMatch | None) -> None:
+        super().__init__()
         self.kind = kind
-        self.name: str = ""
         # Place among the routes of its list.
         self.index: int = 0
         # Conditions; None for routes that Envoy makes itself (redirect of require_tls).
@@ -103,6 +115,12 @@ class Route:
     def filter_disabled(self, filter_name: str) -> int:
         """-1 not said, 0 enabled, 1 disabled (FilterConfig.disabled, most specific first)."""
         return self.filter_configs.disabled(filter_name)
+
+    def virtual_host_name(self) -> str:
+        return self.virtual_host.name
+
+    def has_filter_switches(self) -> bool:
+        return self.filter_configs.has_switches()
 
     def finalize_response_headers(
         self, headers: ResponseHeaderMap, request_headers: RequestHeaderMap, info: StreamInfo

@@ -29,11 +29,29 @@ class RouteEntry(Route):
     """A route to a cluster. Times in milliseconds; -1 where not set, 0 where set to "none"."""
 
     __slots__ = (
-        "cluster_name", "cluster_not_found_code", "timeout_ms", "idle_timeout_ms", "flush_timeout_ms",
-        "max_stream_duration_ms", "grpc_timeout_header_max_ms", "grpc_timeout_header_offset_ms", "max_grpc_timeout_ms",
-        "grpc_timeout_offset_ms", "retry_policy", "hedge_policy", "shadow_policies", "priority", "hash_policy",
-        "upgrades", "connect_config", "internal_redirect_policy", "metadata_match", "auto_host_rewrite",
-        "append_x_forwarded_host", "path_rewrite", "host_rewrite", 
+        "cluster_name",
+        "cluster_not_found_code",
+        "timeout_ms",
+        "idle_timeout_ms",
+        "flush_timeout_ms",
+        "max_stream_duration_ms",
+        "grpc_timeout_header_max_ms",
+        "grpc_timeout_header_offset_ms",
+        "max_grpc_timeout_ms",
+        "grpc_timeout_offset_ms",
+        "retry_policy",
+        "hedge_policy",
+        "shadow_policies",
+        "priority",
+        "hash_policy",
+        "upgrades",
+        "connect_config",
+        "internal_redirect_policy",
+        "metadata_match",
+        "auto_host_rewrite",
+        "append_x_forwarded_host",
+        "path_rewrite",
+        "host_rewrite",
     )
 
     def __init__(self, virtual_host: VirtualHost, match: RouteMatch | None) -> None:
@@ -83,9 +101,18 @@ class RouteEntry(Route):
     def include_is_timeout_retry_header(self) -> bool:
         return self.virtual_host.include_is_timeout_retry_header
 
-    def upgrade_enabled(self, upgrade_type: bytes) -> bool | None:
-        """Whether `upgrade_configs` allow an upgrade (lower-case type); None when they do not name it."""
-        return self.upgrades.get(upgrade_type)
+    def upgrade_enabled(self, kind: bytes) -> int:
+        """Whether `upgrade_configs` allow an upgrade (lower-case type): -1 when they do not name it, else 0 or 1."""
+        allowed = self.upgrades.get(kind)
+        if allowed is None:
+            return -1
+        return 1 if allowed else 0
+
+    def idle_timeout_override(self) -> int:
+        return self.idle_timeout_ms
+
+    def max_stream_duration_override(self) -> int:
+        return self.max_stream_duration_ms
 
     def finalize_request_headers(self, headers: RequestHeaderMap, info: StreamInfo, keep_original: bool) -> None:
         """Edit the request for upstream: header mutations, host rewrite, path rewrite.
@@ -114,7 +141,9 @@ class RouteEntry(Route):
         return f"cluster {self.cluster_name!r}"
 
 
-def update_authority(headers: RequestHeaderMap, host: bytes, append_x_forwarded_host: bool, keep_original: bool) -> None:
+def update_authority(
+    headers: RequestHeaderMap, host: bytes, append_x_forwarded_host: bool, keep_original: bool
+) -> None:
     """Replace the authority; the router calls it too, for auto_host_rewrite."""
     old = headers.authority
     if append_x_forwarded_host and old:

@@ -1,0 +1,47 @@
+"""What the HTTP layer needs of a route. The router's `Route` is the subclass; this layer knows no more of routing."""
+
+from __future__ import annotations
+
+from mypy_extensions import mypyc_attr
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class HttpRoute:
+    """Base of `router.config.route.Route`."""
+
+    __slots__ = ("name",)
+
+    def __init__(self) -> None:
+        # Name in the configuration, may be empty.
+        self.name: str = ""
+
+    def virtual_host_name(self) -> str:
+        return ""
+
+    def upgrade_enabled(self, kind: bytes) -> int:
+        """Whether the route itself allows an upgrade to `kind` (lower case): -1 not said, 0 no, 1 yes."""
+        return -1
+
+    def has_filter_switches(self) -> bool:
+        """Whether `filter_disabled` may answer anything but -1."""
+        return False
+
+    def filter_disabled(self, filter_name: str) -> int:
+        """-1 not said, 0 enabled, 1 disabled for this route."""
+        return -1
+
+    def per_filter_config(self, filter_name: str) -> object | None:
+        """The most specific configuration of a filter for this route."""
+        return None
+
+    def per_filter_configs(self, filter_name: str) -> list[object]:
+        """All configurations of a filter for this route, least specific first; not to be changed."""
+        return []
+
+    def idle_timeout_override(self) -> int:
+        """Milliseconds that replace the connection manager's stream idle timeout; 0 = off, -1 = not said."""
+        return -1
+
+    def max_stream_duration_override(self) -> int:
+        """Milliseconds that replace the connection manager's maximum stream duration; 0 = off, -1 = not said."""
+        return -1
