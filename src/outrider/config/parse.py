@@ -12,13 +12,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from google.protobuf.message import Message
-
 from outrider.config import api, scalar
 from outrider.config.errors import ConfigError
+from outrider.config.outdated import RENAMED_FIELDS, renamed_type
 from outrider.config.parse_table import SCALARS, VALUE, FieldReader, UnknownEnumValue, suggestion, table_of
 from outrider.config.scalar import describe
-from outrider.config.source import Key, Places, Source
+from outrider.config.source import Key, Places
 
 _ANY: Final = "google.protobuf.Any"
 _IN_ANY_AS_VALUE: Final = frozenset(
@@ -50,12 +49,13 @@ class Fault:
 
 
 class Reader:
-    """Fills messages from trees and collects what is wrong in `faults`."""
+    """Fills messages from trees; collects what is wrong in `faults`, outdated forms it translated in `warnings`."""
 
-    __slots__ = ("_keys", "_labels", "_special", "faults")
+    __slots__ = ("_keys", "_labels", "_special", "faults", "warnings")
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
+        self.warnings: list[Fault] = []
         self._keys: list[Key] = []
         self._labels: list[str] = []
         self._special: dict[str, Callable[[Any, object], None]] = {
@@ -80,12 +80,15 @@ class Reader:
             self._message(message, tree)
 
     def _fault(self, text: str, key: Key | None = None, label: str | None = None, unknown: bool = False) -> None:
+        self.faults.append(self._at(text, key, label, unknown))
+
+    def _at(self, text: str, key: Key | None, label: str | None, unknown: bool = False) -> Fault:
         labels = [*self._labels, label] if label else self._labels
         keys = (*self._keys, key) if key is not None else tuple(self._keys)
         path = ""
         for part in labels:
             path = f"{path}{part}" if part.startswith("[") or not path else f"{path}.{part}"
-        self.faults.append(Fault(text, path, keys, unknown))
+        return Fault(text, path, keys, unknown)
 
     def _message(self, message: Any, tree: object, skip: str = "") -> None:
         if tree.__class__ is not dict:
@@ -95,9 +98,11 @@ class Reader:
         for key, value in tree.items():
             field = table.get(key)
             if field is None:
-                if key != skip:
-                    self._no_such_field(message, key, table)
-                continue
+                if key == skip:
+                    continue
+                field = self._renamed(message, key, table)
+                if field is None:
+                    continue
             if value is None and not field.null:
                 continue
             if field.oneof and message.WhichOneof(field.oneof) is not None:
@@ -125,9 +130,15 @@ class Reader:
                 self._keys.pop()
                 self._labels.pop()
 
-    def _no_such_field(self, message: Any, key: str, table: dict[str, FieldReader]) -> None:
+    def _renamed(self, message: Any, key: str, table: dict[str, FieldReader]) -> FieldReader | None:
+        type_name = message.DESCRIPTOR.full_name
+        today = RENAMED_FIELDS.get((type_name, key))
+        if today is not None:
+            self.warnings.append(self._at(f"field is called '{today}' today", key, key))
+            return table[today]
         hint = suggestion(key, [field.name for field in table.values()])
-        self._fault(f"no such field in {message.DESCRIPTOR.full_name}{hint}", key, key, unknown=True)
+        self._fault(f"no such field in {type_name}{hint}", key, key, unknown=True)
+        return None
 
     def _repeated(self, message: Any, field: FieldReader, key: str, value: object) -> None:
         self._keys.append(key)
@@ -205,6 +216,14 @@ class Reader:
             )
             return
         inner_class = api.class_for_url(url)
+        if inner_class is None:
+            today = renamed_type(api.type_name(url))
+            if today is not None:
+                self.warnings.append(
+                    self._at(f"type '{api.type_name(url)}' is called '{today}' today", "@type", "@type")
+                )
+                url = api.TYPE_URL_PREFIX + today
+                inner_class = api.message_class(today)
         if inner_class is None:
             self._fault(f"could not find @type '{url}'{_old_api(url)}", "@type", "@type")
             return
@@ -299,16 +318,3 @@ def _old_api(url: str) -> str:
     name = api.type_name(url)
     old = ".v2." in name or ".v2alpha." in name or name.startswith("envoy.api.")
     return " (Envoy removed the v2 API in version 1.18: use the v3 type)" if old else ""
-
-
-def read_source(source: Source, message: Message) -> list[Fault]:
-    """Fill a message from a YAML or JSON source and return what is wrong.
-
-    Raises ConfigError where the text is not even YAML or JSON.
-    """
-    reader = Reader()
-    try:
-        reader.read(source.tree(), message)
-    except RecursionError:
-        raise ConfigError("is nested too deeply", file=source.name) from None
-    return reader.faults

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError, Message
 from outrider.config import api
 from outrider.config.constraint import Check, count_checks, field_checks, ignores_empty, is_required, unique
 from outrider.config.errors import ConfigError
+from outrider.config.reach import MAP, REPEATED, SINGLE, Reach, cardinality_of
 from outrider.config.source import Places
 
 _ANY: Final = "google.protobuf.Any"
@@ -26,10 +27,6 @@ _WRAPPERS: Final = frozenset(
 )
 # Envoy holds durations as nanoseconds in 64 bits (`DurationUtil`).
 _MAX_SECONDS: Final = (2**63 - 1) // 10**9
-
-SINGLE: Final = 0
-REPEATED: Final = 1
-MAP: Final = 2
 
 
 class _FieldRules:
@@ -103,39 +100,16 @@ class _Plan:
                     self.always.append(compiled)
             if own.get("message", {}).get("skip"):
                 continue
-            message = field.message_type
-            cardinality = REPEATED if field.is_repeated else SINGLE
-            if message is not None and message.GetOptions().map_entry:
-                message = message.fields_by_name["value"].message_type
-                cardinality = MAP
-            if message is not None and _has_rules(message):
+            cardinality, message = cardinality_of(field)
+            if message is not None and _REACH.reaches(message):
                 self.children[field.name] = cardinality
 
 
-_reaches: dict[str, bool] = {}
+def _rule_here(name: str) -> bool:
+    return name in (_ANY, _DURATION) or name in api.options("rules") or name in api.options("required_oneofs")
 
 
-def _has_rules(start: Descriptor) -> bool:
-    """Whether a rule stands in this type or anywhere below it."""
-    known = _reaches.get(start.full_name)
-    if known is not None:
-        return known
-    rules, oneofs = api.options("rules"), api.options("required_oneofs")
-    seen = {start.full_name}
-    pending = [start]
-    found = False
-    while pending and not found:
-        descriptor = pending.pop()
-        name = descriptor.full_name
-        if name in (_ANY, _DURATION) or name in rules or name in oneofs or _reaches.get(name):
-            found = True
-        for field in descriptor.fields:
-            message = field.message_type
-            if message is not None and message.full_name not in seen:
-                seen.add(message.full_name)
-                pending.append(message)
-    _reaches[start.full_name] = found
-    return found
+_REACH: Final = Reach(_rule_here)
 
 
 _plans: dict[type[Message], _Plan] = {}
@@ -246,7 +220,7 @@ class _Checker:
 
     def _any(self, message: Any) -> None:
         message_class = api.class_for_url(message.type_url)
-        if message_class is None or not _has_rules(cast(Descriptor, message_class.DESCRIPTOR)):
+        if message_class is None or not _REACH.reaches(cast(Descriptor, message_class.DESCRIPTOR)):
             return
         inner = message_class()
         try:

@@ -5,8 +5,8 @@ quoted scalar is a string; a plain one is null, a bool (also `yes`, `on`, `y`),
 an integer (also octal `017` and hexadecimal), or else a string, floats
 included. Integers beyond 32 bits become decimal strings. Of several documents
 the first counts; a key tagged `!ignore` is dropped with its value, so it can
-hold anchors. Beyond Envoy, merge keys (`<<`) work. A key given twice is an
-error here, where Envoy silently takes one of the two.
+hold anchors. Of a key given twice the last counts, here with a warning. Beyond
+Envoy, merge keys (`<<`) work.
 
 Positions are computed only when a message for the user needs them: the text
 is kept and composed again.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ _PLAIN: Final = "?"
 _QUOTED: Final = "!"
 _IGNORE: Final = "!ignore"
 _MERGE: Final = "<<"
+_TWICE: Final = "key '{}' is given twice; the last one counts"
 _NULLS: Final = frozenset(("", "~", "null", "Null", "NULL"))
 _BOOLS: Final = {
     form: value
@@ -57,14 +59,18 @@ class _Composer(_yaml.CParser):
 
 
 class Source:
-    """One configuration text: its name, its kind (`yaml`, `json`, `pb`, `pb_text`) and its content."""
+    """One configuration text: its name, its kind (`yaml`, `json`, `pb`, `pb_text`) and its content.
 
-    __slots__ = ("_root", "content", "kind", "name")
+    `warnings` holds what `tree` found dubious.
+    """
+
+    __slots__ = ("_root", "content", "kind", "name", "warnings")
 
     def __init__(self, name: str, kind: str, content: bytes) -> None:
         self.name = name
         self.kind = kind
         self.content = content
+        self.warnings: list[ConfigError] = []
         self._root: yaml.Node | None = None
 
     def tree(self) -> object:
@@ -75,7 +81,7 @@ class Source:
         if root is None:
             raise ConfigError("the file is empty", file=self.name)
         try:
-            return _Values(self.name).value(root)
+            return _Values(self.name, self.warnings).value(root)
         except RecursionError:
             raise ConfigError("is nested too deeply", file=self.name) from None
 
@@ -89,23 +95,27 @@ class Source:
         return self._root
 
     def _compose(self) -> yaml.Node | None:
-        try:
-            composer = _Composer(self.content)
-            return composer.get_node() if composer.check_node() else None
-        except yaml.YAMLError as error:
-            raise _yaml_error(error, self.name) from None
-        except RecursionError:
-            raise ConfigError("is nested too deeply", file=self.name) from None
+        content = self.content
+        while True:
+            try:
+                composer = _Composer(content)
+                return composer.get_node() if composer.check_node() else None
+            except yaml.YAMLError as error:
+                mended = _without_tab(content, error)
+                if mended is None:
+                    raise _yaml_error(error, self.name) from None
+                content = mended
+            except RecursionError:
+                raise ConfigError("is nested too deeply", file=self.name) from None
 
     def _json_tree(self) -> object:
         try:
             text = self.content.decode("utf-8")
         except UnicodeDecodeError as error:
             raise ConfigError(f"is not UTF-8: {error.reason} at byte {error.start}", file=self.name) from None
+        twice: list[str] = []
         try:
-            return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-        except _DuplicateKey as error:
-            raise self._duplicate(str(error)) from None
+            tree: object = json.loads(text, object_pairs_hook=partial(_pairs, twice), parse_constant=_no_constant)
         except json.JSONDecodeError as error:
             lenient = self._lenient_json()
             if lenient is not None:
@@ -113,6 +123,8 @@ class Source:
             raise ConfigError(f"is not valid JSON: {error.msg}", None, self.name, error.lineno, error.colno) from None
         except RecursionError:
             raise ConfigError("is nested too deeply", file=self.name) from None
+        self.warnings += [ConfigError(_TWICE.format(key), file=self.name) for key in twice]
+        return tree
 
     def _lenient_json(self) -> object | None:
         """What protobuf's JSON parser takes beyond the standard: single quotes, bare keys, a comma at the end.
@@ -123,31 +135,31 @@ class Source:
             return None
         try:
             root = self._compose()
-            return _JsonValues(self.name).value(root) if root is not None else None
+            return _JsonValues(self.name, self.warnings).value(root) if root is not None else None
         except (ConfigError, RecursionError):
             return None
 
-    def _duplicate(self, key: str) -> ConfigError:
-        try:
-            root = self._compose()
-            if root is not None:
-                _Values(self.name).value(root)
-        except ConfigError as error:
-            return error
-        return ConfigError(f"key '{key}' is given twice", file=self.name)
+
+def _without_tab(content: bytes, error: yaml.YAMLError) -> bytes | None:
+    """The text without the tab that libyaml stumbled over, where only a comment follows it: yaml-cpp does not mind."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return None
+    lines = content.split(b"\n")
+    line = lines[mark.line] if mark.line < len(lines) else b""
+    if b"\t" not in line or not line.lstrip().startswith(b"#"):
+        return None
+    lines[mark.line] = line.replace(b"\t", b" ")
+    return b"\n".join(lines)
 
 
-class _DuplicateKey(Exception):
-    pass
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _pairs(twice: list[str], pairs: list[tuple[str, object]]) -> dict[str, object]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        seen = set()
+        seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise _DuplicateKey(key)
+                twice.append(key)
             seen.add(key)
     return result
 
@@ -185,12 +197,13 @@ def _tagged_value(text: str) -> object:
 
 
 class _Values:
-    """Nodes to values, with anchors, merge keys and a check for keys given twice."""
+    """Nodes to values, with anchors, merge keys and a warning for keys given twice."""
 
-    __slots__ = ("_collections", "_file", "_plain")
+    __slots__ = ("_collections", "_file", "_plain", "_warnings")
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, warnings: list[ConfigError]) -> None:
         self._file = file
+        self._warnings = warnings
         self._plain: dict[str, object] = {}
         self._collections: dict[int, object] = {}
 
@@ -238,7 +251,7 @@ class _Values:
                 merged.append(item)
                 continue
             if name in result:
-                raise self._error(f"key '{name}' is given twice", key)
+                self._warnings.append(self._error(_TWICE.format(name), key))
             result[name] = self.value(item)
         for item in merged:
             self._merge(item, result)
