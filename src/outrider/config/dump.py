@@ -11,7 +11,7 @@ import datetime
 import json
 import math
 import struct as binary
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, cast
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -37,13 +37,14 @@ _VALUE_IN_ANY: Final = frozenset(
 )
 
 
-def to_json_tree(message: Message, redact: bool = False) -> Any:
+def to_json_tree(message: Message, redact: bool = False, defaults: bool = False) -> Any:
     """The JSON form of a message as Python values.
 
     With `redact`, fields that the API marks as sensitive say `[redacted]`, as
-    in Envoy's dumps.
+    in Envoy's dumps. With `defaults`, fields without presence are there also
+    where they have their default value, as in `/server_info`.
     """
-    return _Printer(redact).message(message, False)
+    return _Printer(redact, defaults).message(message, False)
 
 
 def to_json_text(tree: object) -> str:
@@ -53,10 +54,11 @@ def to_json_text(tree: object) -> str:
 
 
 class _Printer:
-    __slots__ = ("_redact", "_sensitive", "_special")
+    __slots__ = ("_defaults", "_redact", "_sensitive", "_special")
 
-    def __init__(self, redact: bool) -> None:
+    def __init__(self, redact: bool, defaults: bool) -> None:
         self._redact = redact
+        self._defaults = defaults
         self._sensitive = api.options("sensitive") if redact else {}
         self._special: dict[str, Callable[[Any], object]] = {
             "google.protobuf.Struct": lambda message: {
@@ -79,7 +81,7 @@ class _Printer:
         if self._redact and shape.is_typed_struct:
             return self._typed_struct(message, secret)
         result: dict[str, object] = {}
-        for descriptor, value in message.ListFields():
+        for descriptor, value in _all_fields(message) if self._defaults else message.ListFields():
             name = descriptor.name
             field = shape.fields[name]
             hidden = secret or f"{shape.full_name}.{name}" in self._sensitive
@@ -121,8 +123,9 @@ class _Printer:
             return {"@type": message.type_url, "value": hidden}
         name = inner.DESCRIPTOR.full_name
         if name.startswith("google.protobuf.") and name.endswith("Value") and name not in _VALUE_IN_ANY:
-            value = inner.DESCRIPTOR.fields_by_name["value"]
-            return {"@type": message.type_url, "value": _scalar(value, getattr(inner, "value"), secret)}  # noqa: B009
+            wrapped: Any = inner
+            value = cast(FieldDescriptor, wrapped.DESCRIPTOR.fields_by_name["value"])
+            return {"@type": message.type_url, "value": _scalar(value, wrapped.value, secret)}
         tree = self.message(inner, secret)
         if name in _VALUE_IN_ANY or name == "google.protobuf.Any":
             return {"@type": message.type_url, "value": tree}
@@ -151,6 +154,17 @@ class _Printer:
 def value_to_python_struct(struct: Any) -> dict[str, object]:
     """A Struct's fields, whole numbers as integers so that integer fields take them."""
     return {key: _plain(value_to_python(item)) for key, item in struct.fields.items()}
+
+
+def _all_fields(message: Any) -> Iterator[tuple[FieldDescriptor, Any]]:
+    """The fields that are set, and those without presence, in the order of their numbers."""
+    for descriptor in sorted(message.DESCRIPTOR.fields, key=_number_of):
+        if not descriptor.has_presence or message.HasField(descriptor.name):
+            yield descriptor, getattr(message, descriptor.name)
+
+
+def _number_of(descriptor: FieldDescriptor) -> int:
+    return descriptor.number
 
 
 def _hidden(value: object) -> object:
@@ -244,19 +258,40 @@ def _camel(path: str) -> str:
     return first + "".join(part.capitalize() for part in rest)
 
 
-def trim(message: Message, paths: Iterable[str]) -> None:
-    """Clear every field of a message that no path of a field mask names (`a,b.c`), within Anys and lists too."""
+def trim(message: Message, paths: Iterable[str]) -> bool:
+    """Clear every field of a message that no path of a field mask names (`a,b.c`); a path may lead into an Any.
+
+    Returns False, with the message unchanged, where a path does not exist or
+    goes through a list or map, which a mask cannot do.
+    """
     tree: dict[str, Any] = {}
     for path in paths:
+        if not _is_path(message, path.split(".")):
+            return False
         node = tree
         for part in path.split("."):
             node = node.setdefault(part, {})
     _trim(message, tree)
+    return True
+
+
+def _is_path(message: Any, parts: list[str]) -> bool:
+    shape = shape_of(type(message))
+    if shape.full_name == "google.protobuf.Any":
+        message_class = api.class_for_url(message.type_url)
+        return message_class is not None and _is_path(message_class.FromString(message.value), parts)
+    field = shape.fields.get(parts[0])
+    if field is None:
+        return False
+    if len(parts) == 1:
+        return True
+    if field.repeated or field.kind in (SCALAR, ENUM):
+        return False
+    return _is_path(getattr(message, parts[0]), parts[1:])
 
 
 def _trim(message: Any, tree: dict[str, Any]) -> None:
-    shape = shape_of(type(message))
-    if shape.full_name == "google.protobuf.Any":
+    if shape_of(type(message)).full_name == "google.protobuf.Any":
         message_class = api.class_for_url(message.type_url)
         if message_class is not None:
             inner = message_class.FromString(message.value)
@@ -264,12 +299,8 @@ def _trim(message: Any, tree: dict[str, Any]) -> None:
             message.value = inner.SerializeToString(deterministic=True)
         return
     for descriptor, value in message.ListFields():
-        name = descriptor.name
-        below = tree.get(name)
+        below = tree.get(descriptor.name)
         if below is None:
-            message.ClearField(name)
-        elif below and descriptor.message_type is not None:
-            if shape.fields[name].is_map:
-                continue
-            for item in value if shape.fields[name].repeated else (value,):
-                _trim(item, below)
+            message.ClearField(descriptor.name)
+        elif below:
+            _trim(value, below)
