@@ -18,8 +18,20 @@ class ServerInfo:
     """Facts of the process that extensions may show: node identity, command line, drain state."""
 
     __slots__ = (
-        "node_id", "node_cluster", "node_zone", "node_region", "node_sub_zone", "node_metadata", "node_user_agent",
-        "header_prefix", "hostname", "drain_time_s", "drain_gradual", "start_time", "health_check_failed", "draining",
+        "node_id",
+        "node_cluster",
+        "node_zone",
+        "node_region",
+        "node_sub_zone",
+        "node_metadata",
+        "node_user_agent",
+        "header_prefix",
+        "hostname",
+        "drain_time_s",
+        "drain_gradual",
+        "start_time",
+        "health_check_failed",
+        "draining",
         "drain_started",
     )
 
@@ -81,6 +93,10 @@ class FactoryContext:
         self.listener_scope: Scope | None = None
         # Direction of the listener being built: UNSPECIFIED, INBOUND or OUTBOUND.
         self.traffic_direction: str = "UNSPECIFIED"
+        # DEFAULT, or MODIFY_ONLY: a failed health check does not drain the connections of this listener.
+        self.drain_type: str = "DEFAULT"
+        # Name, direction and metadata of the listener being built (network.listener_config.ListenerInfo).
+        self.listener_info: object = None
         # Secrets of the bootstrap by name (tls_certificate, validation_context, ...), as config views.
         self.secrets: dict[str, object] = {}
         # Default for HTTP filters' per-route configuration: set by the HCM that is being built.

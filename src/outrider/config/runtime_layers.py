@@ -18,7 +18,6 @@ from outrider.stats.metrics import Counter, Gauge
 from outrider.stats.store import Scope
 
 MAX_DEPTH: Final = 16
-ADMIN_LAYER_DEFAULT_NAME: Final = "admin"
 
 PlainValue = tuple[object, str]
 """A value (scalar, or dict of a FractionalPercent) and the text it is shown as ("" = derived from the value)."""
@@ -53,10 +52,11 @@ def parse_text(text: str) -> PlainValue:
 class Layer:
     """One layer: a name and its values."""
 
-    __slots__ = ("name", "values")
+    __slots__ = ("name", "present", "values")
 
     def __init__(self, name: str, values: dict[str, PlainValue]) -> None:
         self.name = name
+        self.present = True
         self.values = values
 
     def load(self) -> bool:
@@ -143,31 +143,33 @@ class RuntimeLoader:
 
     def load(self) -> None:
         """Read every layer and put the outcome in force; a layer that cannot be read keeps what it had."""
+        failed = False
         for layer in self.layers:
-            if isinstance(layer, AdminLayer):
-                continue
             try:
-                exists = layer.load()
+                layer.present = layer.load()
             except OSError:
-                self.stats.load_error.inc()
-                continue
-            if isinstance(layer, DiskLayer):
-                self.stats.load_success.inc()
-                if exists:
-                    self.stats.override_dir_exists.inc()
-                else:
-                    self.stats.override_dir_not_exists.inc()
-        self.apply()
+                failed = True
+        self.apply(failed)
 
-    def apply(self) -> None:
+    def apply(self, failed: bool = False) -> None:
+        """Stack the layers anew and tell everybody."""
+        stats = self.stats
+        (stats.load_error if failed else stats.load_success).inc()
+        disk_layers = len([layer for layer in self.layers if isinstance(layer, DiskLayer) and layer.present])
+        # So Envoy counts: one disk layer alone is the root, an override directory is a further one.
+        (stats.override_dir_exists if disk_layers > 1 else stats.override_dir_not_exists).inc()
         entries = self.entries()
         self.runtime.replace(entries)
-        self.stats.num_keys.set(len(entries))
-        self.stats.num_layers.set(len(self.layers))
+        stats.num_keys.set(len(entries))
+        stats.num_layers.set(len(self.active()))
         admin = self.admin_layer()
-        self.stats.admin_overrides_active.set(1 if admin is not None and admin.values else 0)
+        stats.admin_overrides_active.set(1 if admin is not None and admin.values else 0)
         if self.on_change is not None:
             self.on_change()
+
+    def active(self) -> list[Layer]:
+        """The layers whose source is there."""
+        return [layer for layer in self.layers if layer.present]
 
     def entries(self) -> dict[str, RuntimeEntry]:
         return build_entries(self.plain())
@@ -175,7 +177,7 @@ class RuntimeLoader:
     def plain(self) -> dict[str, PlainValue]:
         """The values in force as plain data."""
         merged: dict[str, PlainValue] = {}
-        for layer in self.layers:
+        for layer in self.active():
             merged.update(layer.values)
         return merged
 
@@ -211,12 +213,12 @@ class RuntimeLoader:
         entries: dict[str, object] = {}
         for key in sorted(final):
             texts = []
-            for layer in self.layers:
+            for layer in self.active():
                 found = layer.values.get(key)
                 texts.append("" if found is None else make_entry(*found).raw)
             # As Envoy does: the last layer that has a text decides.
             entries[key] = {"layer_values": texts, "final_value": next((text for text in reversed(texts) if text), "")}
-        return {"layers": [layer.name for layer in self.layers], "entries": entries}
+        return {"layers": [layer.name for layer in self.active()], "entries": entries}
 
 
 def build_entries(plain: dict[str, PlainValue]) -> dict[str, RuntimeEntry]:
@@ -224,12 +226,9 @@ def build_entries(plain: dict[str, PlainValue]) -> dict[str, RuntimeEntry]:
 
 
 def build_layers(layered: View | None, service_cluster: str) -> list[Layer]:
-    """The layers of `bootstrap.layered_runtime`; without one, Envoy's default: a single admin layer.
-
-    Raises ConfigError.
-    """
+    """The layers of `bootstrap.layered_runtime`. Raises ConfigError."""
     if layered is None:
-        return [AdminLayer(ADMIN_LAYER_DEFAULT_NAME, {})]
+        return []
     layers: list[Layer] = []
     names: set[str] = set()
     for view in layered.messages("layers"):

@@ -1,0 +1,1 @@
+"""Optional parts; the path of a module is its registered name without `envoy.`."""

@@ -1,0 +1,1 @@
+"""Filters: `listener`, `network`, `http`."""

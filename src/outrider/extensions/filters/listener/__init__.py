@@ -1,0 +1,1 @@
+"""Listener filters: what a connection is, before its filter chain is chosen."""
