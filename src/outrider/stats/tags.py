@@ -37,7 +37,7 @@ def translate_ecmascript(pattern: str) -> str:
     """The Python form of an ECMAScript expression, the dialect of `stats_tags` (C++ std::regex).
 
     They differ in POSIX classes within brackets, in `$` before a last newline, in `[]` and `[^]`,
-    and in brackets within brackets.
+    and in brackets within brackets. Raises ValueError for groups that ECMAScript does not have.
     """
     out: list[str] = []
     i = 0
@@ -57,6 +57,8 @@ def translate_ecmascript(pattern: str) -> str:
                 out.append("(?!)")
                 i += 2
                 continue
+            if pattern.startswith("(?", i) and pattern[i + 2 : i + 3] not in (":", "=", "!"):
+                raise ValueError("a group must begin with (?: or (?= or (?!")
             in_class = char == "["
             out.append(r"\Z" if char == "$" else char)
         elif char == "]":
@@ -123,7 +125,7 @@ class RegexExtractor(TagExtractor):
         self.negative = negative
         try:
             self.pattern = re.compile(translate_ecmascript(pattern), re.ASCII)
-        except re.error as error:
+        except (ValueError, re.error) as error:
             raise ValueError(f"Invalid regex '{pattern}': {error}") from error
 
     def extract(self, name: str) -> Found | None:
