@@ -35,15 +35,46 @@ class ClusterInfo:
     """One cluster, shared by its hosts, pools and requests. Times are in milliseconds, 0 = none."""
 
     __slots__ = (
-        "name", "observability_name", "scope", "stats", "config", "code_stats", "timeout_budget", "size_stats",
-        "resources", "connection_stats", "connect_timeout_ms", "idle_timeout_ms", "max_connection_duration_ms",
-        "max_stream_duration_ms", "max_requests_per_connection", "per_connection_buffer_limit", "protocol_choice",
-        "http1_settings", "max_response_headers_kb", "max_response_headers_count", "metadata", "auto_sni",
-        "auto_san_validation", "override_auto_sni_header", "per_downstream_connection", "per_endpoint_stats",
-        "transport_socket_matcher", "transport_socket_factory", "maintenance_key",
-        "drop_overload", "drop_category", "added_via_api", "preconnect_ratio",
-        "predictive_preconnect_ratio", "set_local_interface_name", "has_outlier_detection", "_http1_stats",
-        "close_connections_on_health_failure", "headers_with_underscores_action", "tcp_idle_timeout_ms",
+        "name",
+        "observability_name",
+        "scope",
+        "stats",
+        "config",
+        "code_stats",
+        "timeout_budget",
+        "size_stats",
+        "resources",
+        "connection_stats",
+        "connect_timeout_ms",
+        "idle_timeout_ms",
+        "max_connection_duration_ms",
+        "max_stream_duration_ms",
+        "max_requests_per_connection",
+        "per_connection_buffer_limit",
+        "protocol_choice",
+        "http1_settings",
+        "max_response_headers_kb",
+        "max_response_headers_count",
+        "metadata",
+        "auto_sni",
+        "auto_san_validation",
+        "override_auto_sni_header",
+        "per_downstream_connection",
+        "per_endpoint_stats",
+        "transport_socket_matcher",
+        "transport_socket_factory",
+        "maintenance_key",
+        "drop_overload",
+        "drop_category",
+        "added_via_api",
+        "preconnect_ratio",
+        "predictive_preconnect_ratio",
+        "set_local_interface_name",
+        "has_outlier_detection",
+        "_http1_stats",
+        "close_connections_on_health_failure",
+        "headers_with_underscores_action",
+        "tcp_idle_timeout_ms",
     )
 
     def __init__(
@@ -74,8 +105,10 @@ class ClusterInfo:
         ]
         stats = self.stats
         self.connection_stats: ConnectionStats = ConnectionStats(
-            stats.upstream_cx_rx_bytes_total, stats.upstream_cx_rx_bytes_buffered,
-            stats.upstream_cx_tx_bytes_total, stats.upstream_cx_tx_bytes_buffered,
+            stats.upstream_cx_rx_bytes_total,
+            stats.upstream_cx_rx_bytes_buffered,
+            stats.upstream_cx_tx_bytes_total,
+            stats.upstream_cx_tx_bytes_buffered,
         )
         self.connect_timeout_ms: int = config.connect_timeout_ms
         # Of an idle pooled connection; 0 = never.

@@ -10,34 +10,102 @@ class ClusterStats:
     """Traffic, membership, load balancer and update metrics. Gauges of membership belong to the main process."""
 
     __slots__ = (
-        "assignment_stale", "assignment_timeout_received", "assignment_use_cached", "bind_errors", "lb_healthy_panic",
-        "lb_local_cluster_not_ok", "lb_recalculate_zone_structures", "lb_subsets_created", "lb_subsets_fallback",
-        "lb_subsets_fallback_panic", "lb_subsets_removed", "lb_subsets_selected", "lb_zone_cluster_too_small",
-        "lb_zone_no_capacity_left", "lb_zone_routing_all_directly", "lb_zone_routing_cross_zone",
-        "lb_zone_routing_sampled", "membership_change", "original_dst_host_invalid", "retry_or_shadow_abandoned",
-        "update_attempt", "update_empty", "update_failure", "update_no_rebuild", "update_success",
-        "upstream_cx_close_notify", "upstream_cx_connect_attempts_exceeded", "upstream_cx_connect_fail",
-        "upstream_cx_connect_timeout", "upstream_cx_connect_with_0_rtt", "upstream_cx_destroy",
-        "upstream_cx_destroy_local", "upstream_cx_destroy_local_with_active_rq", "upstream_cx_destroy_remote",
-        "upstream_cx_destroy_remote_with_active_rq", "upstream_cx_destroy_with_active_rq", "upstream_cx_http1_total",
-        "upstream_cx_http2_total", "upstream_cx_http3_total", "upstream_cx_idle_timeout",
-        "upstream_cx_max_duration_reached", "upstream_cx_max_requests", "upstream_cx_none_healthy",
-        "upstream_cx_overflow", "upstream_cx_pool_overflow", "upstream_cx_preconnect_skipped",
-        "upstream_cx_protocol_error", "upstream_cx_rx_bytes_total", "upstream_cx_total", "upstream_cx_tx_bytes_total",
-        "upstream_flow_control_backed_up_total", "upstream_flow_control_drained_total",
-        "upstream_flow_control_paused_reading_total", "upstream_flow_control_resumed_reading_total",
-        "upstream_http3_broken", "upstream_internal_redirect_failed_total",
-        "upstream_internal_redirect_succeeded_total", "upstream_queue_overloaded", "upstream_rq_0rtt",
-        "upstream_rq_active_overflow", "upstream_rq_cancelled", "upstream_rq_completed",
-        "upstream_rq_maintenance_mode", "upstream_rq_max_duration_reached", "upstream_rq_pending_failure_eject",
-        "upstream_rq_pending_overflow", "upstream_rq_pending_total", "upstream_rq_per_try_idle_timeout",
-        "upstream_rq_per_try_timeout", "upstream_rq_retry", "upstream_rq_retry_backoff_exponential",
-        "upstream_rq_retry_backoff_ratelimited", "upstream_rq_retry_limit_exceeded", "upstream_rq_retry_overflow",
-        "upstream_rq_retry_success", "upstream_rq_rx_reset", "upstream_rq_rx_reset_no_error", "upstream_rq_timeout",
-        "upstream_rq_total", "upstream_rq_tx_reset", "upstream_cx_active", "upstream_cx_rx_bytes_buffered",
-        "upstream_cx_tx_bytes_buffered", "upstream_rq_active", "upstream_rq_pending_active", "lb_subsets_active",
-        "max_host_weight", "membership_degraded", "membership_excluded", "membership_healthy", "membership_total",
-        "version", "warming_state", "upstream_cx_connect_ms", "upstream_cx_length_ms", "upstream_rq_per_cx",
+        "assignment_stale",
+        "assignment_timeout_received",
+        "assignment_use_cached",
+        "bind_errors",
+        "lb_healthy_panic",
+        "lb_local_cluster_not_ok",
+        "lb_recalculate_zone_structures",
+        "lb_subsets_created",
+        "lb_subsets_fallback",
+        "lb_subsets_fallback_panic",
+        "lb_subsets_removed",
+        "lb_subsets_selected",
+        "lb_zone_cluster_too_small",
+        "lb_zone_no_capacity_left",
+        "lb_zone_routing_all_directly",
+        "lb_zone_routing_cross_zone",
+        "lb_zone_routing_sampled",
+        "membership_change",
+        "original_dst_host_invalid",
+        "retry_or_shadow_abandoned",
+        "update_attempt",
+        "update_empty",
+        "update_failure",
+        "update_no_rebuild",
+        "update_success",
+        "upstream_cx_close_notify",
+        "upstream_cx_connect_attempts_exceeded",
+        "upstream_cx_connect_fail",
+        "upstream_cx_connect_timeout",
+        "upstream_cx_connect_with_0_rtt",
+        "upstream_cx_destroy",
+        "upstream_cx_destroy_local",
+        "upstream_cx_destroy_local_with_active_rq",
+        "upstream_cx_destroy_remote",
+        "upstream_cx_destroy_remote_with_active_rq",
+        "upstream_cx_destroy_with_active_rq",
+        "upstream_cx_http1_total",
+        "upstream_cx_http2_total",
+        "upstream_cx_http3_total",
+        "upstream_cx_idle_timeout",
+        "upstream_cx_max_duration_reached",
+        "upstream_cx_max_requests",
+        "upstream_cx_none_healthy",
+        "upstream_cx_overflow",
+        "upstream_cx_pool_overflow",
+        "upstream_cx_preconnect_skipped",
+        "upstream_cx_protocol_error",
+        "upstream_cx_rx_bytes_total",
+        "upstream_cx_total",
+        "upstream_cx_tx_bytes_total",
+        "upstream_flow_control_backed_up_total",
+        "upstream_flow_control_drained_total",
+        "upstream_flow_control_paused_reading_total",
+        "upstream_flow_control_resumed_reading_total",
+        "upstream_http3_broken",
+        "upstream_internal_redirect_failed_total",
+        "upstream_internal_redirect_succeeded_total",
+        "upstream_queue_overloaded",
+        "upstream_rq_0rtt",
+        "upstream_rq_active_overflow",
+        "upstream_rq_cancelled",
+        "upstream_rq_completed",
+        "upstream_rq_maintenance_mode",
+        "upstream_rq_max_duration_reached",
+        "upstream_rq_pending_failure_eject",
+        "upstream_rq_pending_overflow",
+        "upstream_rq_pending_total",
+        "upstream_rq_per_try_idle_timeout",
+        "upstream_rq_per_try_timeout",
+        "upstream_rq_retry",
+        "upstream_rq_retry_backoff_exponential",
+        "upstream_rq_retry_backoff_ratelimited",
+        "upstream_rq_retry_limit_exceeded",
+        "upstream_rq_retry_overflow",
+        "upstream_rq_retry_success",
+        "upstream_rq_rx_reset",
+        "upstream_rq_rx_reset_no_error",
+        "upstream_rq_timeout",
+        "upstream_rq_total",
+        "upstream_rq_tx_reset",
+        "upstream_cx_active",
+        "upstream_cx_rx_bytes_buffered",
+        "upstream_cx_tx_bytes_buffered",
+        "upstream_rq_active",
+        "upstream_rq_pending_active",
+        "lb_subsets_active",
+        "max_host_weight",
+        "membership_degraded",
+        "membership_excluded",
+        "membership_healthy",
+        "membership_total",
+        "version",
+        "warming_state",
+        "upstream_cx_connect_ms",
+        "upstream_cx_length_ms",
+        "upstream_rq_per_cx",
     )
 
     def __init__(self, scope: Scope) -> None:
@@ -73,9 +141,13 @@ class ClusterStats:
         self.upstream_cx_connect_with_0_rtt: Counter = scope.counter("upstream_cx_connect_with_0_rtt")
         self.upstream_cx_destroy: Counter = scope.counter("upstream_cx_destroy")
         self.upstream_cx_destroy_local: Counter = scope.counter("upstream_cx_destroy_local")
-        self.upstream_cx_destroy_local_with_active_rq: Counter = scope.counter("upstream_cx_destroy_local_with_active_rq")
+        self.upstream_cx_destroy_local_with_active_rq: Counter = scope.counter(
+            "upstream_cx_destroy_local_with_active_rq"
+        )
         self.upstream_cx_destroy_remote: Counter = scope.counter("upstream_cx_destroy_remote")
-        self.upstream_cx_destroy_remote_with_active_rq: Counter = scope.counter("upstream_cx_destroy_remote_with_active_rq")
+        self.upstream_cx_destroy_remote_with_active_rq: Counter = scope.counter(
+            "upstream_cx_destroy_remote_with_active_rq"
+        )
         self.upstream_cx_destroy_with_active_rq: Counter = scope.counter("upstream_cx_destroy_with_active_rq")
         self.upstream_cx_http1_total: Counter = scope.counter("upstream_cx_http1_total")
         self.upstream_cx_http2_total: Counter = scope.counter("upstream_cx_http2_total")
@@ -93,11 +165,17 @@ class ClusterStats:
         self.upstream_cx_tx_bytes_total: Counter = scope.counter("upstream_cx_tx_bytes_total")
         self.upstream_flow_control_backed_up_total: Counter = scope.counter("upstream_flow_control_backed_up_total")
         self.upstream_flow_control_drained_total: Counter = scope.counter("upstream_flow_control_drained_total")
-        self.upstream_flow_control_paused_reading_total: Counter = scope.counter("upstream_flow_control_paused_reading_total")
-        self.upstream_flow_control_resumed_reading_total: Counter = scope.counter("upstream_flow_control_resumed_reading_total")
+        self.upstream_flow_control_paused_reading_total: Counter = scope.counter(
+            "upstream_flow_control_paused_reading_total"
+        )
+        self.upstream_flow_control_resumed_reading_total: Counter = scope.counter(
+            "upstream_flow_control_resumed_reading_total"
+        )
         self.upstream_http3_broken: Counter = scope.counter("upstream_http3_broken")
         self.upstream_internal_redirect_failed_total: Counter = scope.counter("upstream_internal_redirect_failed_total")
-        self.upstream_internal_redirect_succeeded_total: Counter = scope.counter("upstream_internal_redirect_succeeded_total")
+        self.upstream_internal_redirect_succeeded_total: Counter = scope.counter(
+            "upstream_internal_redirect_succeeded_total"
+        )
         self.upstream_queue_overloaded: Counter = scope.counter("upstream_queue_overloaded")
         self.upstream_rq_0rtt: Counter = scope.counter("upstream_rq_0rtt")
         self.upstream_rq_active_overflow: Counter = scope.counter("upstream_rq_active_overflow")
@@ -157,8 +235,12 @@ class RequestResponseSizeStats:
     """`track_cluster_stats.request_response_sizes`."""
 
     __slots__ = (
-        "upstream_rq_headers_size", "upstream_rq_headers_count", "upstream_rq_body_size", "upstream_rs_headers_size",
-        "upstream_rs_headers_count", "upstream_rs_body_size",
+        "upstream_rq_headers_size",
+        "upstream_rq_headers_count",
+        "upstream_rq_body_size",
+        "upstream_rs_headers_size",
+        "upstream_rs_headers_count",
+        "upstream_rs_body_size",
     )
 
     def __init__(self, scope: Scope) -> None:

@@ -97,7 +97,14 @@ class HostStats:
     """Numbers of one host (`/clusters`); in the stats store only with `per_endpoint_stats`."""
 
     __slots__ = (
-        "cx_connect_fail", "cx_total", "rq_error", "rq_success", "rq_timeout", "rq_total", "cx_active", "rq_active",
+        "cx_connect_fail",
+        "cx_total",
+        "rq_error",
+        "rq_success",
+        "rq_timeout",
+        "rq_total",
+        "cx_active",
+        "rq_active",
         "rq_pending_active",
     )
 
@@ -127,8 +134,14 @@ class HostStats:
         """In the order of `/clusters`: cx_active, cx_connect_fail, cx_total, rq_active, rq_error, rq_pending_active,
         rq_success, rq_timeout, rq_total."""
         return (
-            self.cx_active.value, self.cx_connect_fail.value, self.cx_total.value, self.rq_active.value,
-            self.rq_error.value, self.rq_pending_active.value, self.rq_success.value, self.rq_timeout.value,
+            self.cx_active.value,
+            self.cx_connect_fail.value,
+            self.cx_total.value,
+            self.rq_active.value,
+            self.rq_error.value,
+            self.rq_pending_active.value,
+            self.rq_success.value,
+            self.rq_timeout.value,
             self.rq_total.value,
         )
 
@@ -173,13 +186,36 @@ class Host:
     """One endpoint. Identity lasts over updates: an update changes attributes in place while the address stays."""
 
     __slots__ = (
-        "cluster", "address", "addresses", "hostname", "weight", "locality", "priority", "metadata", "locality_metadata",
-        "canary", "health_flags", "health", "stats", "outlier", "transport_socket_factory", "http_pools", "tcp_pools",
-        "http_pool_default", "connection_limit", "created_ms", "last_healthy_ms", "removed", "key", "alpn_protocol",
+        "cluster",
+        "address",
+        "addresses",
+        "hostname",
+        "weight",
+        "locality",
+        "priority",
+        "metadata",
+        "locality_metadata",
+        "canary",
+        "health_flags",
+        "health",
+        "stats",
+        "outlier",
+        "transport_socket_factory",
+        "http_pools",
+        "tcp_pools",
+        "http_pool_default",
+        "connection_limit",
+        "created_ms",
+        "last_healthy_ms",
+        "removed",
+        "key",
+        "alpn_protocol",
         "endpoint_name",
     )
 
-    def __init__(self, cluster: ClusterInfo, address: Address, transport_socket_factory: TransportSocketFactory) -> None:
+    def __init__(
+        self, cluster: ClusterInfo, address: Address, transport_socket_factory: TransportSocketFactory
+    ) -> None:
         self.cluster = cluster
         self.address = address
         # All addresses of a happy-eyeballs host, the first being `address`; empty when there is just one.

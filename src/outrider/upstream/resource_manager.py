@@ -127,8 +127,14 @@ class Thresholds:
     """CircuitBreakers.Thresholds of one priority."""
 
     __slots__ = (
-        "max_connections", "max_pending_requests", "max_requests", "max_retries", "max_connection_pools",
-        "retry_budget_percent", "retry_min_concurrency", "track_remaining",
+        "max_connections",
+        "max_pending_requests",
+        "max_requests",
+        "max_retries",
+        "max_connection_pools",
+        "retry_budget_percent",
+        "retry_min_concurrency",
+        "track_remaining",
     )
 
     def __init__(self) -> None:
