@@ -122,6 +122,30 @@ class ConnectionInfo:
         # "Normal", "LocalReset" or "RemoteReset".
         self.detected_close_type: str = "Normal"
 
+    def copy_facts(self, other: ConnectionInfo) -> None:
+        """Take over everything but the addresses given to the constructor."""
+        self.direct_local_address = other.direct_local_address
+        self.direct_remote_address = other.direct_remote_address
+        self.ssl = other.ssl
+        self.requested_server_name = other.requested_server_name
+        self.ja3_hash = other.ja3_hash
+        self.ja4_hash = other.ja4_hash
+        self.transport_protocol = other.transport_protocol
+        self.application_protocols = other.application_protocols
+        self.filter_chain_name = other.filter_chain_name
+        self.filter_chain_info = other.filter_chain_info
+        self.listener_name = other.listener_name
+        self.listener_info = other.listener_info
+        self.termination_details = other.termination_details
+        self.transport_failure_reason = other.transport_failure_reason
+        self.start_time_ns = other.start_time_ns
+        self.metadata = other.metadata
+        self.filter_state = other.filter_state
+        self.round_trip_time_us = other.round_trip_time_us
+        self.start_mono_ns = other.start_mono_ns
+        self.handshake_start_ns = other.handshake_start_ns
+        self.handshake_end_ns = other.handshake_end_ns
+
 
 class UpstreamInfo:
     """Facts of the upstream side: the last attempt's values. Times are monotonic nanoseconds, 0 = not yet."""
@@ -241,6 +265,7 @@ class StreamInfo:
         "time_points",
         "route_resolution_count",
         "route_resolution_us",
+        "scheme_match_upstream",
     )
 
     def __init__(self, connection: ConnectionInfo, start_time_ns: int, start_mono_ns: int, protocol: int) -> None:
@@ -294,6 +319,16 @@ class StreamInfo:
         self.time_points: dict[str, int] | None = None
         self.route_resolution_count: int = 0
         self.route_resolution_us: int = 0
+        # `scheme_header_transformation.match_upstream`: the upstream transport decides `:scheme`.
+        self.scheme_match_upstream: bool = False
+
+    def own_connection(self) -> ConnectionInfo:
+        """The connection's facts as this stream may change them (its client's address): a copy made once."""
+        shared = self.connection
+        own = ConnectionInfo(shared.connection_id, shared.local_address, shared.remote_address)
+        own.copy_facts(shared)
+        self.connection = own
+        return own
 
     def set_metadata(self, namespace: str, values: dict[str, object]) -> None:
         """Merge `values` into the dynamic metadata of `namespace`."""
