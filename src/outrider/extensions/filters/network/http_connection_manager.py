@@ -46,7 +46,6 @@ from outrider.http.path_normalization import (
     UNESCAPE_AND_FORWARD,
     UNESCAPE_AND_REDIRECT,
 )
-from outrider.http.route_provider import create_route_provider
 from outrider.http.xfcc import (
     ALWAYS_FORWARD_ONLY,
     APPEND_FORWARD,
@@ -59,6 +58,7 @@ from outrider.network.connection import Connection
 from outrider.network.filter import NetworkFilter
 from outrider.network.filter_registry import NETWORK_FILTERS, NetworkFilterFactory
 from outrider.registry import ExtensionRegistry
+from outrider.router.route_provider import create_route_provider
 
 if TYPE_CHECKING:
     from outrider.config.view import View
@@ -133,7 +133,7 @@ def build_settings(config: View, context: FactoryContext) -> HcmSettings:
     inner = context.with_scope(scope)
     inner.stat_prefix = f"http.{prefix}."
     rules = _header_rules(config, context, stats)
-    routes = create_route_provider(config, inner, rules)
+    routes = create_route_provider(config, inner)
     chain = build_http_filter_chain(config.messages("http_filters"), inner, "http")
     settings = HcmSettings(
         stats,
