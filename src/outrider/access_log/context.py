@@ -27,7 +27,14 @@ UDP_SESSION_END: Final = "UdpSessionEnd"
 class FormatContext:
     """One request or session as formatters, log filters and header mutations see it. Absent maps are None."""
 
-    __slots__ = ("stream_info", "request_headers", "response_headers", "response_trailers", "local_reply_body", "log_type")
+    __slots__ = (
+        "stream_info",
+        "request_headers",
+        "response_headers",
+        "response_trailers",
+        "local_reply_body",
+        "log_type",
+    )
 
     def __init__(
         self,

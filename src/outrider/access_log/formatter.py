@@ -58,6 +58,13 @@ class Formatter:
         return f"Formatter({self.ops!r})"
 
 
+def _length(digits: str, text: str, position: int) -> int:
+    length = int(digits)
+    if length >= 1 << 64:
+        raise FormatError(f"Incorrect configuration: {text}. Couldn't find valid command at position {position}")
+    return length
+
+
 def parse_ops(text: str, parsers: Sequence[CommandParser] = ()) -> list[FormatOp]:
     """The operators of a format string. Raises FormatError."""
     ops: list[FormatOp] = []
@@ -82,7 +89,7 @@ def parse_ops(text: str, parsers: Sequence[CommandParser] = ()) -> list[FormatOp
         literal = []
         command = match.group(1)
         argument = match.group(2) or ""
-        length = None if match.group(3) is None else int(match.group(3))
+        length = None if match.group(3) is None else _length(match.group(3), text, percent)
         op: FormatOp | None = None
         for parser in parsers:
             op = parser(command, argument, length)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from outrider.access_log.context import FormatContext
@@ -9,11 +10,18 @@ from outrider.access_log.operation import FormatOp
 from outrider.access_log.syntax import LENGTH_ALLOWED, PARAMS_REQUIRED, CommandTable, FormatError
 
 
+# A token of RFC 9110, perhaps with the colon of a pseudo-header, or nothing.
+_NAME: Final = re.compile(r"(:?[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?")
+
+
 def split_alternative(argument: str) -> tuple[bytes, bytes]:
     """`MAIN?ALTERNATIVE` as lower-case names, the second empty where there is none. Raises FormatError."""
     names = argument.split("?")
     if len(names) > 2:
         raise FormatError(f"More than 1 alternative header specified in token: {argument}")
+    for name in names:
+        if _NAME.fullmatch(name) is None:
+            raise FormatError("Invalid header configuration. Format string contains invalid characters.")
     main = names[0].lower().encode()
     return main, names[1].lower().encode() if len(names) == 2 else b""
 
@@ -99,6 +107,7 @@ _FLAGS: Final = PARAMS_REQUIRED | LENGTH_ALLOWED
 COMMANDS: Final[CommandTable] = {
     "REQ": (_FLAGS, _request_header),
     "REQUEST_HEADER": (_FLAGS, _request_header),
+    "STREAM_INFO_REQ": (_FLAGS, _request_header),
     "RESP": (_FLAGS, _response_header),
     "RESPONSE_HEADER": (_FLAGS, _response_header),
     "TRAILER": (_FLAGS, _response_trailer),

@@ -9,7 +9,7 @@ from mypy_extensions import mypyc_attr
 class FilterStateObject:
     """A value of `filter_state`. The three forms are those of `%FILTER_STATE(key:PLAIN|TYPED|FIELD:name)%`."""
 
-    def serialize_as_string(self) -> str | None:
+    def serialize(self) -> str | None:
         """PLAIN; None where the object has no such form."""
         return None
 
@@ -30,7 +30,7 @@ class StringState(FilterStateObject):
     def __init__(self, text: str) -> None:
         self.text = text
 
-    def serialize_as_string(self) -> str | None:
+    def serialize(self) -> str | None:
         return self.text
 
     def serialize_typed(self) -> object:
