@@ -13,10 +13,10 @@ from typing import Final
 
 Bins = dict[int, int]
 
-QUANTILES: Final = (0.0, 0.25, 0.5, 0.75, 0.90, 0.95, 0.99, 0.995, 0.999, 1.0)
+QUANTILES: Final[tuple[float, ...]] = (0.0, 0.25, 0.5, 0.75, 0.90, 0.95, 0.99, 0.995, 0.999, 1.0)
 """The quantiles that every histogram shows."""
 
-DEFAULT_BUCKETS: Final = (
+DEFAULT_BUCKETS: Final[tuple[float, ...]] = (
     0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0, 30000.0,
     60000.0, 300000.0, 600000.0, 1800000.0, 3600000.0,
 )  # fmt: skip
@@ -24,17 +24,25 @@ DEFAULT_BUCKETS: Final = (
 
 MAX_VALUE: Final = (1 << 64) - 1
 
-SMALL_KEYS: Final = (0, *(value * 10 if value < 10 else 100 + value for value in range(1, 100)))
+# How many values have their bin in a table.
+SMALL: Final = 1000
+
+
+def compute_key(number: int) -> int:
+    """The bin of a whole number from 1 to MAX_VALUE."""
+    exponent = len(str(number)) - 1
+    return exponent * 100 + (number * 10 if exponent == 0 else number // 10 ** (exponent - 1))
+
+
+SMALL_KEYS: Final = [0] + [compute_key(number) for number in range(1, SMALL)]
 
 
 def bin_key(value: float) -> int:
     """The bin of a value. Fractions are cut off; the range is 0 to 2**64 - 1."""
     number = int(value)
-    if number < 100:
+    if number < SMALL:
         return SMALL_KEYS[number] if number > 0 else 0
-    number = min(number, MAX_VALUE)
-    exponent = len(str(number)) - 1
-    return exponent * 100 + int(number // 10 ** (exponent - 1))
+    return compute_key(min(number, MAX_VALUE))
 
 
 def fold_values(values: list[float], bins: Bins) -> None:

@@ -6,6 +6,8 @@ Envoy flushes every `stats_flush_interval` (5 s), or on each admin `/stats` requ
 
 from collections.abc import Sequence
 
+from mypy_extensions import mypyc_attr
+
 from outrider.stats.merge import StatsMerger
 from outrider.stats.metrics import Counter, Gauge, Histogram, TextReadout
 from outrider.stats.query import is_used
@@ -31,6 +33,7 @@ class FlushSnapshot:
         self.producer = producer
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class StatsSink:
     """A receiver of flushes."""
 

@@ -26,8 +26,9 @@ NEVER_IMPORT: Final = 1
 HIDDEN_ACCUMULATE: Final = 2
 """As ACCUMULATE, and shown only when a reader asks for hidden stats."""
 
-# A histogram folds its raw values into bins whenever it holds this many: its memory is bounded.
-MAX_PENDING: Final = 512
+# A histogram folds its raw values into bins whenever it holds this many (16 KiB): memory is bounded,
+# and equal values are folded together.
+MAX_PENDING: Final = 2048
 
 Tags = tuple[tuple[str, str], ...]
 
