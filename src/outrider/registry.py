@@ -102,8 +102,8 @@ class ExtensionRegistry(Generic[T]):
 
         The type of the configuration decides, as in Envoy, not the name. A
         message with a name alone, or an empty typed_config (as v1.16 allowed),
-        gets an empty configuration and a warning. Raises ConfigError for a type or name that is not
-        registered, and whatever the factory raises.
+        gets an empty configuration and a warning. Raises ConfigError for a type
+        or name that is not registered, and whatever the factory raises.
         """
         name = extension.text("name")
         type_name = extension.any_type("typed_config")
@@ -117,6 +117,8 @@ class ExtensionRegistry(Generic[T]):
         return factory(extension.any("typed_config"), context)
 
     def _create_by_name(self, extension: View, name: str, context: Any) -> T:
+        if extension.has("typed_config"):
+            extension.accept("typed_config")
         found = self._by_name.get(name)
         if found is None:
             raise extension.error(f"Didn't find a registered implementation for name: '{name}'", "name")

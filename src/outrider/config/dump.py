@@ -18,6 +18,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from outrider.config import api
+from outrider.config.parse import Reader
 from outrider.config.shape import ANY, ENUM, SCALAR, WRAPPER, FieldShape, shape_of
 from outrider.config.struct import value_to_python
 
@@ -137,8 +138,6 @@ class _Printer:
         inner_class = api.class_for_url(message.type_url)
         value: object = {}
         if inner_class is not None:
-            from outrider.config.parse import Reader
-
             inner = inner_class()
             reader = Reader()
             reader.read(value_to_python_struct(message.value), inner)

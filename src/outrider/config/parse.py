@@ -91,7 +91,7 @@ class Reader:
         return Fault(text, path, keys, unknown)
 
     def _message(self, message: Any, tree: object, skip: str = "") -> None:
-        if tree.__class__ is not dict:
+        if not isinstance(tree, dict):
             self._fault(f"expected an object ({message.DESCRIPTOR.full_name}), found {describe(tree)}")
             return
         table = table_of(type(message))
@@ -147,7 +147,7 @@ class Reader:
         if field.is_map:
             self._map(container, field, value)
         else:
-            items = value if value.__class__ is list else [value]
+            items = value if isinstance(value, list) else [value]
             if field.scalar is not None:
                 self._scalars(container, field, items)
             else:

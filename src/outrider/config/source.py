@@ -94,11 +94,14 @@ class Source:
                 return None
         return self._root
 
-    def _compose(self) -> yaml.Node | None:
+    def _compose(self, whole: bool = False) -> yaml.Node | None:
+        """The nodes of the first document; with `whole`, nothing may follow it."""
         content = self.content
         while True:
             try:
                 composer = _Composer(content)
+                if whole:
+                    return composer.get_single_node()
                 return composer.get_node() if composer.check_node() else None
             except yaml.YAMLError as error:
                 mended = _without_tab(content, error)
@@ -134,7 +137,7 @@ class Source:
         if not self.content.lstrip().startswith(b"{"):
             return None
         try:
-            root = self._compose()
+            root = self._compose(whole=True)
             return _JsonValues(self.name, self.warnings).value(root) if root is not None else None
         except (ConfigError, RecursionError):
             return None

@@ -1,13 +1,13 @@
-"""google.protobuf.Struct as Python values."""
+"""google.protobuf.Struct as Python values, and messages from Structs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from outrider.config import api
+from outrider.config.errors import raise_all
+from outrider.config.parse import Reader
 
 if TYPE_CHECKING:
     from outrider.config.view import View
@@ -26,13 +26,13 @@ def value_to_python(value: Any) -> object:
 
 
 def struct_to_dict(struct: Any) -> dict[str, object]:
-    """A google.protobuf.Struct; numbers are floats, as on the wire."""
-    return {key: value_to_python(item) for key, item in struct.fields.items()}
+    """A google.protobuf.Struct; keys sorted (a protobuf map has no order), numbers floats, as on the wire."""
+    fields = struct.fields
+    return {key: value_to_python(fields[key]) for key in sorted(fields)}
 
 
 def fill_from_struct(message: Message, struct: Any, view: View) -> None:
-    """Read a message from a Struct by the JSON mapping. Raises ConfigError with the view's path."""
-    try:
-        json_format.ParseDict(struct_to_dict(struct), message, descriptor_pool=api.pool())
-    except json_format.ParseError as error:
-        raise view.error(str(error)) from None
+    """Read a message from a Struct by the JSON mapping. Raises ConfigError or ConfigErrors below the view's path."""
+    reader = Reader()
+    reader.read(struct_to_dict(struct), message)
+    raise_all([view.error(fault.text, fault.path or None) for fault in reader.faults])

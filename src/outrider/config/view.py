@@ -172,9 +172,9 @@ class View:
         return [shape.enum_names.get(number) or str(number) for number in getattr(self._proto, name)]
 
     def text_map(self, name: str) -> dict[str, str]:
-        """A map of strings."""
+        """A map of strings, sorted by key."""
         shape = self._map(name)
-        values = dict(getattr(self._proto, name))
+        values = dict(sorted(getattr(self._proto, name).items()))
         assert shape.kind not in (MESSAGE, ANY) and all(isinstance(value, str) for value in values.values()), name
         return values
 
@@ -210,7 +210,7 @@ class View:
         return list(found)
 
     def message_map(self, name: str) -> dict[str, View]:
-        """A map of messages. Anys are unpacked."""
+        """A map of messages, sorted by key. Anys are unpacked."""
         shape = self._map(name)
         assert shape.kind >= MESSAGE, name
         children = self._own_children()
@@ -266,7 +266,7 @@ class View:
         shape = self._map(name)
         assert shape.type_name == "google.protobuf.Struct", name
         values = getattr(self._proto, name)
-        return {key: struct_to_dict(values[key]) for key in values}
+        return {key: struct_to_dict(values[key]) for key in sorted(values)}
 
     def value(self, name: str) -> object:
         """A google.protobuf.Value as Python; None where it is null or not set."""
