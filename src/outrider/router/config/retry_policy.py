@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from outrider.data.header_map import HeaderMap, RequestHeaderMap
     from outrider.matching.header_matcher import HeaderMatcher
     from outrider.upstream.host import Host
+    from outrider.upstream.priority_load import PriorityLoad
 
 RETRY_ON_5XX: Final = 1 << 0
 RETRY_ON_GATEWAY_ERROR: Final = 1 << 1
@@ -105,14 +106,9 @@ class RetryHostPredicateFactory:
 class RetryPriority:
     """Chooses the priority loads of the next attempt; one object per request. Envoy's RetryPriority."""
 
-    def determine_priority_load(
-        self, healthy: list[int], degraded: list[int], original_load: list[int]
-    ) -> list[int]:
-        """Per-priority load of the next attempt, in percent.
-
-        `healthy` and `degraded` are the per-priority percentages of available hosts (overprovisioned, at most 100).
-        """
-        return original_load
+    def determine_priority_load(self, load: PriorityLoad) -> PriorityLoad:
+        """The loads of the next attempt; `load` is the regular one, not to be modified."""
+        return load
 
     def on_host_attempted(self, host: Host) -> None:
         """An attempt on `host` has begun."""
@@ -146,9 +142,20 @@ class RetryPolicy:
     """Immutable retry settings. Times in milliseconds; -1 where not set."""
 
     __slots__ = (
-        "retry_on", "num_retries", "per_try_timeout_ms", "per_try_idle_timeout_ms", "host_predicates", "priority",
-        "host_selection_max_attempts", "retriable_status_codes", "retriable_headers", "retriable_request_headers",
-        "base_interval_ms", "max_interval_ms", "reset_headers", "reset_max_interval_ms",
+        "retry_on",
+        "num_retries",
+        "per_try_timeout_ms",
+        "per_try_idle_timeout_ms",
+        "host_predicates",
+        "priority",
+        "host_selection_max_attempts",
+        "retriable_status_codes",
+        "retriable_headers",
+        "retriable_request_headers",
+        "base_interval_ms",
+        "max_interval_ms",
+        "reset_headers",
+        "reset_max_interval_ms",
     )
 
     def __init__(self) -> None:
@@ -194,10 +201,19 @@ class RetryPolicy:
 class HedgePolicy:
     """Hedging settings; only `hedge_on_per_try_timeout` acts, as in Envoy ("initial_requests" is not implemented)."""
 
-    __slots__ = ("initial_requests", "additional_chance_numerator", "additional_chance_denominator", "on_per_try_timeout")
+    __slots__ = (
+        "initial_requests",
+        "additional_chance_numerator",
+        "additional_chance_denominator",
+        "on_per_try_timeout",
+    )
 
     def __init__(
-        self, initial_requests: int, additional_chance_numerator: int, additional_chance_denominator: int, on_per_try_timeout: bool
+        self,
+        initial_requests: int,
+        additional_chance_numerator: int,
+        additional_chance_denominator: int,
+        on_per_try_timeout: bool,
     ) -> None:
         self.initial_requests = initial_requests
         self.additional_chance_numerator = additional_chance_numerator
