@@ -1,0 +1,63 @@
+# Everything installs what it needs by itself (tools/setup.sh); nothing has to be prepared.
+
+PY := .venv/bin/python
+PYTEST := $(PY) -m pytest
+ARGS ?=
+
+.PHONY: help run test unit pure parity corpus check bench profile build setup clean format
+
+help:
+	@echo 'make run      install everything, start the quick-start configuration and print the URLs to open'
+	@echo 'make test     all tests: unit (compiled and interpreted), integration, corpus, parity with the real Envoy'
+	@echo 'make check    format, lint, strict types, interpreted unit tests with warnings as errors'
+	@echo 'make parity   only the comparison with the real Envoy'
+	@echo 'make corpus   verdicts on the corpus of real configurations, as a table'
+	@echo 'make bench    CPU per request beside the real Envoy (and nginx), as ratios'
+	@echo 'make profile  where the time goes'
+	@echo 'make build    build and install into .venv only'
+
+build:
+	@tools/setup.sh run
+
+# One's own file: make run ARGS='-c my-envoy.yaml'
+run: build
+	@.venv/bin/outrider $(if $(ARGS),$(ARGS),--demo)
+
+setup:
+	@tools/setup.sh test
+
+# Compiled, as installed in .venv; then the unit tests once more on the interpreted sources.
+test: setup
+	$(PYTEST) tests $(ARGS)
+	PYTHONPATH=src $(PYTEST) tests -m 'not parity and not corpus and not integration' $(ARGS)
+
+unit: setup
+	$(PYTEST) tests -m 'not parity and not corpus and not integration' $(ARGS)
+
+pure:
+	PYTHONPATH=src $(PYTEST) tests -m 'not parity and not corpus and not integration' $(ARGS)
+
+parity: setup
+	$(PYTEST) tests/parity $(ARGS)
+
+corpus: setup
+	$(PY) tools/corpus_report.py $(ARGS)
+
+check: setup
+	.venv/bin/ruff check src tests tools benchmarks setup.py
+	.venv/bin/mypy
+	PYTHONPATH=src $(PYTEST) tests -m 'not parity and not corpus and not integration' $(ARGS)
+
+format:
+	.venv/bin/ruff check --fix src tests tools benchmarks setup.py
+
+bench:
+	@tools/setup.sh bench
+	$(PY) benchmarks/bench.py $(ARGS)
+
+profile:
+	@tools/setup.sh bench
+	$(PY) benchmarks/profile.py $(ARGS)
+
+clean:
+	rm -rf build .cache .mypy_cache .ruff_cache .pytest_cache
