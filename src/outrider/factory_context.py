@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from outrider.config.runtime import Runtime
     from outrider.data.shared_limit import SharedArena
     from outrider.event.dispatcher import Dispatcher
+    from outrider.http.conn_manager_settings import DrainDecision
     from outrider.stats.store import Scope
     from outrider.upstream.cluster_manager import ClusterManager
 
@@ -101,6 +102,8 @@ class FactoryContext:
         self.secrets: dict[str, object] = {}
         # Default for HTTP filters' per-route configuration: set by the HCM that is being built.
         self.stat_prefix: str = ""
+        # When connections of the listener being built are asked to go away; None outside listeners.
+        self.drain_decision: DrainDecision | None = None
         # Called with each warning that configuration gives rise to.
         self.warn: Callable[[str], None] | None = None
         # Called when the overload manager or a limit wants the number of connections.

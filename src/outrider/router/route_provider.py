@@ -31,5 +31,5 @@ def create_route_provider(config: View, context: FactoryContext) -> RouteProvide
     """
     routes = config.message("route_config")
     if routes is None:
-        return StaticRouteProvider(RouteConfig.empty())
+        return StaticRouteProvider(RouteConfig(""))
     return StaticRouteProvider(RouteConfig.from_view(routes, context))

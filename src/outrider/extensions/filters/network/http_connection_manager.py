@@ -247,7 +247,7 @@ def _header_rules(config: View, context: FactoryContext, stats: HcmStats) -> Con
     extension = config.message("request_id_extension")
     if extension is not None:
         rules.pack_trace_reason, _ = REQUEST_ID.create(extension, context)
-    normalize = context.runtime.integer("http_connection_manager.normalize_path", 100) if context.runtime else 100
+    normalize = context.runtime.get_integer("http_connection_manager.normalize_path", 100)
     rules.normalize_path = config.flag("normalize_path", normalize == 0)
     rules.merge_slashes = config.flag("merge_slashes")
     rules.escaped_slashes = _SLASHES[config.enum("path_with_escaped_slashes_action")]
@@ -323,7 +323,7 @@ def create_custom_header_detection(config: View, context: FactoryContext) -> Ori
     reject = config.message("reject_with_status")
     code = 0
     if reject is not None:
-        code = int(reject.enum_number("code"))
+        code = reject.integer("code")
         if code < 400 or code > 511:
             code = 403
     return CustomHeaderDetection(
