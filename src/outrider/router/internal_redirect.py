@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from outrider.data.filter_state import FilterStateObject
 from outrider.data.header_map import RequestHeaderMap, ResponseHeaderMap
 from outrider.data.header_names import CONTENT_LENGTH, LOCATION
 from outrider.router.config.internal_redirect import InternalRedirectPolicy
@@ -19,6 +20,18 @@ if TYPE_CHECKING:
 X_ENVOY_ORIGINAL_URL: Final = b"x-envoy-original-url"
 # Filter state: how often the request has been redirected; it survives into the next stream.
 REDIRECTS_KEY: Final = "num_internal_redirects"
+
+
+class RedirectCount(FilterStateObject):
+    """How often a request has been redirected."""
+
+    __slots__ = ("count",)
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def serialize_typed(self) -> object:
+        return self.count
 
 
 def follow(router: RouterFilter, policy: InternalRedirectPolicy, response: ResponseHeaderMap) -> bool:
@@ -87,7 +100,7 @@ def _rewrite_request(
         state = {}
         stream_info.filter_state = state
     count = state.get(REDIRECTS_KEY)
-    redirects = count if isinstance(count, int) else 0
+    redirects = count.count if isinstance(count, RedirectCount) else 0
     if redirects >= policy.max_internal_redirects:
         stats.passthrough_internal_redirect_too_many_redirects.inc()
         return False
@@ -116,7 +129,7 @@ def _rewrite_request(
         headers.method = b"GET"
         headers.remove(CONTENT_LENGTH)
         manager.modify_decoding_buffer(b"")
-    state[REDIRECTS_KEY] = redirects + 1
+    state[REDIRECTS_KEY] = RedirectCount(redirects + 1)
     headers.set(X_ENVOY_ORIGINAL_URL, (b"https://" if was_https else b"http://") + saved.authority + saved.path)
     return True
 

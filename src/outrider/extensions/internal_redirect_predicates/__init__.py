@@ -1,0 +1,1 @@
+"""Vetoes on internal redirects (`InternalRedirectPolicy.predicates`)."""

@@ -1,0 +1,1 @@
+"""Predicates that keep retries away from hosts (`RetryPolicy.retry_host_predicate`)."""
