@@ -115,6 +115,7 @@ class ClusterInfo:
         self.idle_timeout_ms: int = config.idle_timeout_ms
         self.tcp_idle_timeout_ms: int = config.tcp_idle_timeout_ms
         self.max_connection_duration_ms: int = config.max_connection_duration_ms
+        self.max_connection_duration_jitter: float = config.max_connection_duration_jitter
         self.max_stream_duration_ms: int = config.max_stream_duration_ms
         self.max_requests_per_connection: int = config.max_requests_per_connection or UNLIMITED_REQUESTS
         # Bytes; 0 = unlimited.
@@ -143,7 +144,6 @@ class ClusterInfo:
         self.drop_category: str = config.drop_category
         self.added_via_api: bool = added_via_api
         self.preconnect_ratio: float = config.per_upstream_preconnect_ratio
-        self.predictive_preconnect_ratio: float = config.predictive_preconnect_ratio
         self.set_local_interface_name: bool = config.set_local_interface_name
         self.has_outlier_detection: bool = config.outlier_detection is not None
         self.close_connections_on_health_failure: bool = config.close_connections_on_health_failure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 from mypy_extensions import mypyc_attr
@@ -32,6 +33,11 @@ class Connector:
         self, connection: Connection, info: ClusterInfo, callbacks: ClientConnectionCallbacks
     ) -> ClientConnection:
         raise NotImplementedError
+
+    def connection_duration_ms(self, info: ClusterInfo) -> int:
+        """`max_connection_duration` with its jitter, which spreads the ends of connections made together."""
+        duration = info.max_connection_duration_ms
+        return duration + int(duration * random.random() * info.max_connection_duration_jitter / 100.0)
 
 
 class HostConnector(Connector):

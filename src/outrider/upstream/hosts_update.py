@@ -50,6 +50,8 @@ class HostSpec:
         self.endpoint_name: str = ""
         # Identity: an update with the same key keeps the worker's Host, its pools and stats.
         self.key: str = address.text
+        # Row of the shared arena that counts connections under `per_host_thresholds`, -1 for none.
+        self.limit_row: int = -1
 
     def plain(self) -> tuple[Any, ...]:
         return (

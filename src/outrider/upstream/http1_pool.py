@@ -193,7 +193,7 @@ class Http1ConnPool(HttpConnPool):
         if ready:
             self._attach(ready[-1], decoder, callbacks)
             if self.info.preconnect_ratio > 1.0:
-                self.create_connections(-1.0)
+                self.create_connections()
             return None
         return self.enqueue(HttpPending(self, decoder, callbacks))
 

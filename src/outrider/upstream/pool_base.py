@@ -181,7 +181,7 @@ class ActiveClient(NetworkFilter):
         info.stats.upstream_cx_connect_ms.record(pool.dispatcher.clock.now_ms() - self.started_ms)
         if info.max_connection_duration_ms > 0:
             self.duration_timer = pool.dispatcher.timer(self.timers, _TIMER_DURATION)
-            self.duration_timer.arm(info.max_connection_duration_ms)
+            self.duration_timer.arm(pool.connector.connection_duration_ms(info))
         self.connection.start_filters()
         if self.state == CLOSED:
             return
@@ -327,7 +327,7 @@ class ConnPoolBase:
         stats.upstream_rq_pending_active.inc()
         self.host.stats.rq_pending_active.inc()
         self.resources.pending_requests.inc()
-        self.create_connections(-1.0)
+        self.create_connections()
         return pending
 
     def _leave_queue(self, pending: PendingStream) -> None:
@@ -393,25 +393,20 @@ class ConnPoolBase:
 
     # --- connections ---
 
-    def wants_connection(self, ratio: float) -> bool:
+    def wants_connection(self) -> bool:
         """Whether the connections that are being made are too few for those who wait, or for preconnecting."""
-        if ratio >= 0.0:
-            # Predictive: as if one more stream were about to come.
-            wanted = (len(self.pending) + self.active_streams + 1) * ratio
-            return wanted > len(self.connecting) + len(self.ready) + self.active_streams
         preconnect = self.info.preconnect_ratio
         if preconnect <= 1.0:
             return len(self.pending) > len(self.connecting)
         have = len(self.connecting) + len(self.ready) + self.active_streams
         return (len(self.pending) + self.active_streams) * preconnect > have
 
-    def create_connections(self, ratio: float) -> bool:
-        """Begin as many connections as needed and allowed. A negative ratio is the pool's own."""
-        begun = False
+    def create_connections(self) -> None:
+        """Begin as many connections as needed and allowed."""
         for _ in range(_MAX_PRECONNECTS):
             if self.draining and not self.pending:
                 break
-            if not self.wants_connection(ratio):
+            if not self.wants_connection():
                 break
             allowed = self.host.can_create_connection(self.priority)
             if not allowed:
@@ -420,16 +415,10 @@ class ConnPoolBase:
                 if self.ready or self.busy or self.connecting:
                     break
             client = self.new_client()
-            begun = True
             if client.state == CONNECTING:
                 self.connecting[client] = None
-            if not allowed or (self.info.preconnect_ratio <= 1.0 and ratio < 0.0):
+            if not allowed or self.info.preconnect_ratio <= 1.0:
                 break
-        return begun
-
-    def maybe_preconnect(self, ratio: float) -> bool:
-        """Open a connection ahead of need if `ratio` (predictive preconnect) asks for one; True when one was begun."""
-        return self.create_connections(ratio)
 
     def on_client_closed(self, client: ActiveClient, event: int) -> None:
         """The connection is gone (or was never made)."""
@@ -454,7 +443,7 @@ class ConnPoolBase:
         if was_connecting:
             self._on_connect_failed(client, event)
         elif self.pending:
-            self.create_connections(-1.0)
+            self.create_connections()
         self.check_idle()
 
     def _on_connect_failed(self, client: ActiveClient, event: int) -> None:
@@ -479,7 +468,7 @@ class ConnPoolBase:
                 stats.upstream_rq_pending_failure_eject.inc()
                 pending.fail(reason, details, self.host)
         if self.pending or self.info.preconnect_ratio > 1.0:
-            self.create_connections(-1.0)
+            self.create_connections()
 
     # --- the end ---
 

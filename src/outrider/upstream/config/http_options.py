@@ -69,8 +69,7 @@ def _read_older(view: View, config: ClusterConfig) -> None:
     if view.enum("protocol_selection") == "USE_DOWNSTREAM_PROTOCOL":
         config.protocol_choice = UPSTREAM_USE_DOWNSTREAM
         # A request that came over HTTP/1 goes on over HTTP/1; there are no others yet.
-        if view.has("http2_protocol_options"):
-            view.accept("http2_protocol_options")
+        view.accept("http2_protocol_options")
     if http1 is not None:
         config.http1_settings = Http1Settings.from_view(http1)
 
@@ -97,8 +96,6 @@ def _read_typed(view: View, config: ClusterConfig) -> None:
         assert auto is not None
         config.protocol_choice = UPSTREAM_AUTO
         http1 = auto.message("http_protocol_options")
-        # ALPN offers HTTP/1.1 alone until there is an HTTP/2 codec, so these settings have no connection to apply to.
-        auto.accept("http2_protocol_options")
     if http1 is not None:
         config.http1_settings = Http1Settings.from_view(http1)
     _read_filters(view)

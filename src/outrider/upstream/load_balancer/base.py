@@ -55,10 +55,6 @@ class LoadBalancer:
         """Hosts or health of a priority have changed."""
         raise NotImplementedError
 
-    def peek_another_host(self, context: LoadBalancerContext | None) -> Host | None:
-        """A host that will probably be chosen soon, for predictive preconnecting."""
-        return None
-
 
 class HostSource:
     """The hosts of one choice and their identity: index into the schedulers."""

@@ -31,13 +31,23 @@ class LeastRequestLoadBalancer(WeightedLoadBalancer):
         choices: int = 2,
         bias: float = 1.0,
         full_scan: bool = False,
+        bias_key: str = "",
     ) -> None:
         # Before the base class asks for weights.
         self.choices: int = choices
         # `active_request_bias`: 0 ignores the load where weights differ.
         self.bias: float = bias
+        self.bias_default: float = bias
+        # Runtime key that overrides the default; empty = none.
+        self.bias_key: str = bias_key
         self.full_scan: bool = full_scan
         super().__init__(priorities, stats, settings, runtime, random, clock, slow_start)
+
+    def refresh(self, priority: int) -> None:
+        if self.bias_key:
+            given = self.runtime.get_number(self.bias_key, self.bias_default)
+            self.bias = given if given >= 0 else 1.0
+        super().refresh(priority)
 
     def host_weight(self, host: Host) -> float:
         active = host.stats.rq_active.value

@@ -24,11 +24,14 @@ _MIN_WEIGHT: Final = 1e-6
 class SlowStart:
     """`SlowStartConfig`: a host's weight grows during the first `window_ms` after it appeared or turned healthy."""
 
-    __slots__ = ("window_ms", "aggression", "min_percent")
+    __slots__ = ("window_ms", "aggression", "aggression_default", "aggression_key", "min_percent")
 
     def __init__(self, window_ms: int, aggression: float = 1.0, min_percent: float = 10.0) -> None:
         self.window_ms = window_ms
         self.aggression = aggression
+        self.aggression_default = aggression
+        # Runtime key that overrides the default; empty = none.
+        self.aggression_key = ""
         self.min_percent = min_percent
 
     def factor(self, age_ms: int) -> float:
@@ -60,6 +63,13 @@ class WeightedLoadBalancer(PriorityLoadBalancer):
         # Sources of which the weights differ (or whose hosts are in slow start): by kind, priority and locality.
         self._schedulers: dict[int, EdfScheduler] = {}
         self._seed: int = random.below(1 << 30)
+
+    def refresh(self, priority: int) -> None:
+        slow_start = self.slow_start
+        if slow_start is not None and slow_start.aggression_key:
+            given = self.runtime.get_number(slow_start.aggression_key, slow_start.aggression_default)
+            slow_start.aggression = max(given, _MIN_WEIGHT)
+        super().refresh(priority)
 
     def refresh_source(self, source: HostSource) -> None:
         key = source_key(source)
