@@ -106,7 +106,7 @@ class EndpointIdOp(FormatOp):
 
 
 def masked(address: Address, mask: int) -> bytes:
-    """The network of that prefix length; too long a prefix counts as the whole address, a negative one prints nothing."""
+    """The network of that prefix length; one too long means the whole address, a negative one prints nothing."""
     if mask < 0:
         return b""
     parsed = ipaddress.ip_address(address.host.split("%")[0])

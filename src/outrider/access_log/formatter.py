@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
-from outrider.access_log.context import FormatContext
 from outrider.access_log.commands import built_in_command
+from outrider.access_log.context import FormatContext
 from outrider.access_log.operation import UNSPECIFIED, FormatOp, LiteralOp
 from outrider.access_log.syntax import FormatError
 
@@ -27,7 +27,14 @@ _COMMAND: Final = re.compile(r"%([A-Z0-9_]+)(?:\((.*?)\))?(?::([0-9]+))?%")
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Formatter:
+class LineFormatter:
+    """What makes a log line or a body of a context."""
+
+    def format_bytes(self, context: FormatContext) -> bytes:
+        raise NotImplementedError
+
+
+class Formatter(LineFormatter):
     """A compiled format string."""
 
     def __init__(self, ops: list[FormatOp], omit_empty: bool = False) -> None:

@@ -9,7 +9,6 @@ from outrider.access_log.context import FormatContext
 from outrider.access_log.operation import FormatOp
 from outrider.access_log.syntax import LENGTH_ALLOWED, PARAMS_REQUIRED, CommandTable, FormatError
 
-
 # A token of RFC 9110, perhaps with the colon of a pseudo-header, or nothing.
 _NAME: Final = re.compile(r"(:?[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?")
 
@@ -45,6 +44,22 @@ class RequestHeaderOp(FormatOp):
         if value is not None and self.length >= 0:
             return value[: self.length]
         return value
+
+
+class RequestHeaderWithoutQueryOp(RequestHeaderOp):
+    """%REQ_WITHOUT_QUERY(MAIN?ALTERNATIVE):LENGTH%: cut at the first `?`, then to the length."""
+
+    def text(self, context: FormatContext) -> bytes | None:
+        headers = context.request_headers
+        if headers is None:
+            return None
+        value = headers.get(self.main)
+        if value is None and self.alternative:
+            value = headers.get(self.alternative)
+        if value is None:
+            return None
+        value = value.split(b"?", 1)[0]
+        return value[: self.length] if self.length >= 0 else value
 
 
 class ResponseHeaderOp(FormatOp):

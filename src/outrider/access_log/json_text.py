@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Final
 
 import orjson
@@ -23,7 +24,7 @@ def quoted(value: bytes) -> bytes:
 
 def double_text(number: float) -> bytes:
     """The shortest text that reads back the same, in fixed or scientific form, fixed where both are as long."""
-    if number != number or number in (float("inf"), float("-inf")):
+    if not math.isfinite(number):
         return NULL
     digits = repr(abs(number))
     mantissa, _, power = digits.partition("e")

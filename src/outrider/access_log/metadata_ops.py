@@ -68,7 +68,7 @@ def plain_text(value: object) -> bytes | None:
 
 
 class MetadataOp(FormatOp):
-    """%METADATA(TYPE:NAMESPACE:KEY:KEY...):LENGTH%. The length cuts text; values that are not strings stay whole in JSON."""
+    """%METADATA(TYPE:NAMESPACE:KEY...):LENGTH%. The length cuts text; in JSON only strings are cut."""
 
     def __init__(self, source: int, namespace: str, path: list[str], length: int) -> None:
         self.source = source

@@ -1,8 +1,8 @@
 """Points in time as text: strftime patterns with parts of a second, rendered once per second and patched thereafter.
 
-Source: Envoy documentation, `%START_TIME%`. Patterns have strftime's conversions, `%f` and `%1f` to `%9f` (digits of the
-fraction), `%s` (seconds since the epoch), and those of absl::FormatTime: `%E3S`, `%E*S`, `%E3f`, `%E*f`, `%E4Y`, `%Ez`,
-`%E*z`, `%:z`, `%::z`.
+Source: Envoy documentation, `%START_TIME%`. Patterns have strftime's conversions, `%f` and `%1f` to `%9f` (digits of
+the fraction), `%s` (seconds since the epoch), and those of absl::FormatTime: `%E3S`, `%E*S`, `%E3f`, `%E*f`, `%E4Y`,
+`%Ez`, `%E*z`, `%:z`, `%::z`.
 """
 
 from __future__ import annotations
