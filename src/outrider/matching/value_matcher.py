@@ -170,7 +170,9 @@ def filter_state_text(value: object) -> bytes | None:
     if serialize is None:
         return None
     text = serialize()
-    return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text if isinstance(text, bytes) else None
+    return (
+        text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text if isinstance(text, bytes) else None
+    )
 
 
 class FilterStateMatcher:

@@ -44,7 +44,11 @@ class InternalRedirectPolicy:
     """Settings of a route."""
 
     __slots__ = (
-        "max_internal_redirects", "response_codes", "predicates", "allow_cross_scheme_redirect", "response_headers_to_copy",
+        "max_internal_redirects",
+        "response_codes",
+        "predicates",
+        "allow_cross_scheme_redirect",
+        "response_headers_to_copy",
     )
 
     def __init__(self) -> None:

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 ROUTE: Final = 0
 REDIRECT: Final = 1
 DIRECT_RESPONSE: Final = 2
-NON_FORWARDING: Final = 3
 
-KIND_TEXT: Final[list[str]] = ["route", "redirect", "direct_response", "non_forwarding_action"]
+KIND_TEXT: Final[list[str]] = ["route", "redirect", "direct_response"]
 
 
 class Decorator:
@@ -41,14 +40,13 @@ class Decorator:
 
 
 class RouteTracing:
-    """Sampling of a route: numerators out of 10,000 (Envoy's percentages with two decimals may be finer: 1,000,000)."""
+    """Sampling of a route; each a pair (numerator, denominator)."""
 
     __slots__ = ("client_sampling", "random_sampling", "overall_sampling")
 
     def __init__(
         self, client_sampling: tuple[int, int], random_sampling: tuple[int, int], overall_sampling: tuple[int, int]
     ) -> None:
-        # Each (numerator, denominator).
         self.client_sampling = client_sampling
         self.random_sampling = random_sampling
         self.overall_sampling = overall_sampling
@@ -70,7 +68,6 @@ class Route(HttpRoute):
 
     __slots__ = (
         "kind",
-        "name",
         "index",
         "match",
         "virtual_host",
@@ -132,9 +129,21 @@ class Route(HttpRoute):
             for edit in edits:
                 edit.evaluate_headers(headers, context)
 
-    def select(self, headers: RequestHeaderMap, info: StreamInfo, random_value: int) -> Route:
-        """The route to use once this one matched: itself, or one of its weighted clusters."""
+    def select(self, headers: RequestHeaderMap, info: StreamInfo, random_value: int) -> Route | None:
+        """The route to use once this one matched: itself, or one of its weighted clusters (None: all weigh nothing)."""
         return self
+
+    def _assign_base(self, other: Route) -> None:
+        self.name = other.name
+        self.index = other.index
+        self.metadata = other.metadata
+        self.decorator = other.decorator
+        self.tracing = other.tracing
+        self.filter_configs = other.filter_configs
+        self.request_edits = other.request_edits
+        self.response_edits = other.response_edits
+        self.request_body_buffer_limit = other.request_body_buffer_limit
+        self.stats = other.stats
 
     def describe(self) -> str:
         """One line for a person: conditions and action."""
@@ -147,12 +156,3 @@ class Route(HttpRoute):
 
     def __repr__(self) -> str:
         return f"<{self.describe()}>"
-
-
-class NonForwardingRoute(Route):
-    """`non_forwarding_action`: for proxyless clients. Envoy itself answers such a request with 404, as without a route."""
-
-    __slots__ = ()
-
-    def __init__(self, virtual_host: VirtualHost, match: RouteMatch) -> None:
-        super().__init__(NON_FORWARDING, virtual_host, match)

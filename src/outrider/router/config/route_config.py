@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from outrider.router.config.domain_table import DomainTable, host_without_port
+from outrider.router.config.path_match import path_only
+
 if TYPE_CHECKING:
     from outrider.config.view import View
     from outrider.data.header_map import RequestHeaderMap
@@ -16,23 +19,78 @@ if TYPE_CHECKING:
 class RouteConfig:
     """A route table, immutable once built."""
 
-    __slots__ = ("name", "virtual_hosts", "internal_only_headers", "metadata")
+    __slots__ = (
+        "name",
+        "virtual_hosts",
+        "domains",
+        "internal_only_headers",
+        "metadata",
+        "ignore_port",
+        "vhost_header",
+        "ignore_path_parameters",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.virtual_hosts: list[VirtualHost] = []
+        self.domains = DomainTable()
         # Lower-case names that the connection manager strips from external requests.
         self.internal_only_headers: list[bytes] = []
         self.metadata: dict[str, dict[str, object]] = {}
+        self.ignore_port: bool = False
+        # Header that takes the place of the authority in the choice of the virtual host; empty when not set.
+        self.vhost_header: bytes = b""
+        self.ignore_path_parameters: bool = False
 
     @classmethod
-    def from_view(cls, view: View, context: FactoryContext) -> RouteConfig:
-        """Build from an `envoy.config.route.v3.RouteConfiguration`. Raises ConfigError."""
+    def from_view(cls, view: View, context: FactoryContext, validate_clusters_default: bool = True) -> RouteConfig:
+        """Build from an `envoy.config.route.v3.RouteConfiguration`. Raises ConfigError.
+
+        `validate_clusters_default`: meaning of an unset `validate_clusters`; True for inline configurations, False for
+        those from RDS.
+        """
         from outrider.router.config.route_config_loader import load_route_config
 
-        return load_route_config(view, context)
+        return load_route_config(view, context, validate_clusters_default)
+
+    def find_virtual_host(self, headers: RequestHeaderMap) -> VirtualHost | None:
+        domains = self.domains
+        if domains.only_default:
+            return domains.default
+        if self.vhost_header:
+            value = headers.get(self.vhost_header)
+            if value is None:
+                return None
+        else:
+            value = headers.authority
+            if not value:
+                return None
+        if self.ignore_port:
+            value = host_without_port(value)
+        return domains.find(value)
+
+    def match_path(self, path: bytes) -> bytes:
+        """The part of a path that routes are matched against."""
+        if self.ignore_path_parameters:
+            end = path.find(b";")
+            if end >= 0:
+                path = path[:end]
+        if b"?" in path or b"#" in path:
+            return path_only(path)
+        return path
 
     def route(self, headers: RequestHeaderMap, info: StreamInfo, random_value: int) -> Route | None:
         """The route of a request, its cluster resolved; None when nothing matches."""
         virtual_host = self.find_virtual_host(headers)
         return None if virtual_host is None else virtual_host.route(headers, info, random_value)
+
+    def explain(self, headers: RequestHeaderMap, info: StreamInfo, random_value: int) -> list[str]:
+        """How the route of a request comes about, line by line, for a person."""
+        host = self.find_virtual_host(headers)
+        authority = headers.authority.decode("utf-8", "replace")
+        if host is None:
+            return [f"no virtual host for {authority!r}"]
+        return [f"virtual host {host.name!r} for {authority!r}", *host.explain(headers, info, random_value)]
+
+    def __repr__(self) -> str:
+        return f"<RouteConfig {self.name!r}: {len(self.virtual_hosts)} virtual hosts>"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from outrider.access_log.context import FormatContext
 from outrider.data.header_names import X_ENVOY_ORIGINAL_HOST, X_ENVOY_ORIGINAL_PATH, X_FORWARDED_HOST
@@ -11,6 +11,7 @@ from outrider.router.config.route import ROUTE, Route
 if TYPE_CHECKING:
     from outrider.data.header_map import RequestHeaderMap
     from outrider.data.stream_info import StreamInfo
+    from outrider.http.header_mutation import HeaderParser
     from outrider.router.config.hash_policy import HashPolicy
     from outrider.router.config.host_rewrite import HostRewrite
     from outrider.router.config.internal_redirect import InternalRedirectPolicy
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from outrider.router.config.upgrade_config import ConnectConfig
     from outrider.router.config.virtual_host import VirtualHost
 
-PRIORITY_DEFAULT = 0
-PRIORITY_HIGH = 1
+PRIORITY_DEFAULT: Final = 0
+PRIORITY_HIGH: Final = 1
 
 
 class RouteEntry(Route):
@@ -52,6 +53,8 @@ class RouteEntry(Route):
         "append_x_forwarded_host",
         "path_rewrite",
         "host_rewrite",
+        "choice_edits",
+        "choice_host",
     )
 
     def __init__(self, virtual_host: VirtualHost, match: RouteMatch | None) -> None:
@@ -88,6 +91,38 @@ class RouteEntry(Route):
         self.append_x_forwarded_host: bool = False
         self.path_rewrite: PathRewrite | None = None
         self.host_rewrite: HostRewrite | None = None
+        # Of one of several weighted clusters: edits and host that come before all others.
+        self.choice_edits: HeaderParser | None = None
+        self.choice_host: bytes = b""
+
+    def assign(self, other: RouteEntry) -> None:
+        """Take over all settings of another route (not its virtual host and conditions)."""
+        self._assign_base(other)
+        self.cluster_name = other.cluster_name
+        self.cluster_not_found_code = other.cluster_not_found_code
+        self.timeout_ms = other.timeout_ms
+        self.idle_timeout_ms = other.idle_timeout_ms
+        self.flush_timeout_ms = other.flush_timeout_ms
+        self.max_stream_duration_ms = other.max_stream_duration_ms
+        self.grpc_timeout_header_max_ms = other.grpc_timeout_header_max_ms
+        self.grpc_timeout_header_offset_ms = other.grpc_timeout_header_offset_ms
+        self.max_grpc_timeout_ms = other.max_grpc_timeout_ms
+        self.grpc_timeout_offset_ms = other.grpc_timeout_offset_ms
+        self.retry_policy = other.retry_policy
+        self.hedge_policy = other.hedge_policy
+        self.shadow_policies = other.shadow_policies
+        self.priority = other.priority
+        self.hash_policy = other.hash_policy
+        self.upgrades = other.upgrades
+        self.connect_config = other.connect_config
+        self.internal_redirect_policy = other.internal_redirect_policy
+        self.metadata_match = other.metadata_match
+        self.auto_host_rewrite = other.auto_host_rewrite
+        self.append_x_forwarded_host = other.append_x_forwarded_host
+        self.path_rewrite = other.path_rewrite
+        self.host_rewrite = other.host_rewrite
+        self.choice_edits = other.choice_edits
+        self.choice_host = other.choice_host
 
     @property
     def include_attempt_count_in_request(self) -> bool:
@@ -102,11 +137,9 @@ class RouteEntry(Route):
         return self.virtual_host.include_is_timeout_retry_header
 
     def upgrade_enabled(self, kind: bytes) -> int:
-        """Whether `upgrade_configs` allow an upgrade (lower-case type): -1 when they do not name it, else 0 or 1."""
+        """Whether `upgrade_configs` allow an upgrade (lower-case type): -1 not said, 0 no, 1 yes."""
         allowed = self.upgrades.get(kind)
-        if allowed is None:
-            return -1
-        return 1 if allowed else 0
+        return -1 if allowed is None else 1 if allowed else 0
 
     def idle_timeout_override(self) -> int:
         return self.idle_timeout_ms
@@ -119,6 +152,10 @@ class RouteEntry(Route):
 
         `keep_original`: leave the old path and host in x-envoy-original-path and x-envoy-original-host.
         """
+        if self.choice_edits is not None:
+            self.choice_edits.evaluate_headers(headers, FormatContext(info, headers))
+        if self.choice_host:
+            headers.authority = self.choice_host
         edits = self.request_edits
         if edits:
             context = FormatContext(info, headers)
@@ -146,8 +183,11 @@ def update_authority(
 ) -> None:
     """Replace the authority; the router calls it too, for auto_host_rewrite."""
     old = headers.authority
-    if append_x_forwarded_host and old:
-        headers.append(X_FORWARDED_HOST, old)
-    if keep_original and headers.get(X_ENVOY_ORIGINAL_HOST) is None and old:
+    if keep_original:
         headers.set(X_ENVOY_ORIGINAL_HOST, old)
+    if append_x_forwarded_host and old:
+        forwarded = headers.get_joined(X_FORWARDED_HOST)
+        # A retry or an internal redirect must not append the same host again.
+        if not forwarded or forwarded[forwarded.rfind(b",") + 1 :].strip() != old:
+            headers.append(X_FORWARDED_HOST, old)
     headers.authority = host

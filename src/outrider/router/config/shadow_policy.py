@@ -14,7 +14,13 @@ class ShadowPolicy:
     """One mirror. The router sends a copy of the request and forgets it."""
 
     __slots__ = (
-        "cluster", "cluster_header", "fraction", "trace_sampled", "append_host_suffix", "host_rewrite", "request_edits",
+        "cluster",
+        "cluster_header",
+        "fraction",
+        "trace_sampled",
+        "append_host_suffix",
+        "host_rewrite",
+        "request_edits",
     )
 
     def __init__(self, cluster: str, cluster_header: bytes) -> None:
@@ -29,8 +35,8 @@ class ShadowPolicy:
         self.append_host_suffix: bool = True
         # Replaces the host of the copy; empty when not set.
         self.host_rewrite: bytes = b""
-        # Header mutations of the copy.
-        self.request_edits: HeaderParser | None = None
+        # Header mutations of the copy, to be evaluated one after the other.
+        self.request_edits: list[HeaderParser] = []
 
     def cluster_name(self, headers: RequestHeaderMap) -> str:
         """The mirror's cluster for this request; "" when cluster_header is absent."""

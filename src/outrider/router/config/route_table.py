@@ -1,0 +1,173 @@
+"""The routes of one list, found without looking at each, in configured order.
+
+Prefixes stand sorted in one array. All prefixes of a path are the longest one and its ancestors (those prefixes of
+which it is itself an extension), and the longest is an ancestor of the array's last entry not greater than the path:
+one binary search, then a walk that is as long as prefixes are nested. Exact paths are one hash probe. What has
+neither (regular expressions, templates) is tried in order, but only before the best candidate found so far.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Final
+
+from outrider.router.config.path_match import (
+    PATH_CONNECT,
+    PATH_EXACT,
+    PATH_OTHER,
+    PATH_PREFIX,
+    PATH_SEPARATED_PREFIX,
+)
+
+if TYPE_CHECKING:
+    from outrider.data.header_map import RequestHeaderMap
+    from outrider.data.stream_info import StreamInfo
+    from outrider.router.config.route import Route
+
+# Up to this many routes a plain scan is quicker than the index.
+_SCAN_LIMIT: Final = 6
+_FAR: Final = 1 << 60
+
+
+class _PrefixNode:
+    """The routes of one prefix. `parent` is the longest other prefix that this one extends."""
+
+    __slots__ = ("text", "size", "routes", "parent", "first")
+
+    def __init__(self, text: bytes, parent: _PrefixNode | None) -> None:
+        self.text = text
+        self.size = len(text)
+        self.routes: list[Route] = []
+        self.parent: _PrefixNode | None = parent
+        # Lowest index among these routes and those of all ancestors.
+        self.first: int = _FAR
+
+
+class _PathIndex:
+    """Exact paths and prefixes of one kind of case."""
+
+    __slots__ = ("exact", "texts", "nodes", "empty")
+
+    def __init__(self, routes: list[Route], case_sensitive: bool) -> None:
+        self.exact: dict[bytes, list[Route]] = {}
+        by_prefix: dict[bytes, list[Route]] = {}
+        for route in routes:
+            match = route.match
+            assert match is not None
+            path = match.path
+            if path.case_sensitive != case_sensitive:
+                continue
+            if path.kind == PATH_EXACT:
+                self.exact.setdefault(path.text, []).append(route)
+            elif path.kind in (PATH_PREFIX, PATH_SEPARATED_PREFIX):
+                by_prefix.setdefault(path.text, []).append(route)
+        self.texts: list[bytes] = sorted(by_prefix)
+        self.nodes: list[_PrefixNode] = []
+        previous: _PrefixNode | None = None
+        for text in self.texts:
+            while previous is not None and not text.startswith(previous.text):
+                previous = previous.parent
+            node = _PrefixNode(text, previous)
+            node.routes = by_prefix[text]
+            node.first = node.routes[0].index
+            if previous is not None and previous.first < node.first:
+                node.first = previous.first
+            self.nodes.append(node)
+            previous = node
+        self.empty: bool = not self.exact and not self.nodes
+
+    def find(
+        self, path: bytes, headers: RequestHeaderMap, info: StreamInfo, random_value: int, best: Route | None
+    ) -> Route | None:
+        """The first matching route, or `best` when none comes before it."""
+        limit = _FAR if best is None else best.index
+        exact = self.exact.get(path)
+        if exact is not None:
+            for route in exact:
+                if route.index >= limit:
+                    break
+                match = route.match
+                if match is not None and (match.plain or match.conditions_hold(headers, info, random_value)):
+                    best = route
+                    limit = route.index
+                    break
+        place = bisect_right(self.texts, path) - 1
+        node = self.nodes[place] if place >= 0 else None
+        while node is not None and not path.startswith(node.text):
+            node = node.parent
+        size = len(path)
+        while node is not None and node.first < limit:
+            for route in node.routes:
+                if route.index >= limit:
+                    break
+                match = route.match
+                if match is None:
+                    continue
+                if match.path.kind == PATH_SEPARATED_PREFIX and size != node.size and path[node.size] != 47:
+                    continue
+                if match.plain or match.conditions_hold(headers, info, random_value):
+                    best = route
+                    limit = route.index
+                    break
+            node = node.parent
+        return best
+
+
+class RouteTable:
+    """A list of routes; `find` gives the first, in configured order, that matches."""
+
+    __slots__ = ("routes", "scan", "sensitive", "insensitive", "others", "connects")
+
+    def __init__(self, routes: list[Route], scan_limit: int = _SCAN_LIMIT) -> None:
+        """Gives each route its index. `scan_limit`: up to how many routes are simply tried one after the other."""
+        self.routes = routes
+        index = 0
+        for route in routes:
+            route.index = index
+            index += 1
+        # Routes in order when they are so few that an index does not pay.
+        self.scan: list[Route] | None = routes if len(routes) <= scan_limit else None
+        self.sensitive = _PathIndex(routes, True)
+        self.insensitive = _PathIndex(routes, False)
+        self.others: list[Route] = [r for r in routes if r.match is not None and r.match.path.kind == PATH_OTHER]
+        self.connects: list[Route] = [r for r in routes if r.match is not None and r.match.path.kind == PATH_CONNECT]
+
+    def find(self, path: bytes, headers: RequestHeaderMap, info: StreamInfo, random_value: int) -> Route | None:
+        """`path`: without query and fragment; empty when the request (a CONNECT) has none."""
+        is_connect = bool(self.connects) and headers.method == b"CONNECT"
+        if self.scan is not None and headers.path and not is_connect:
+            for route in self.scan:
+                match = route.match
+                if (
+                    match is not None
+                    and match.path.kind != PATH_CONNECT
+                    and match.path.matches(path)
+                    and (match.plain or match.conditions_hold(headers, info, random_value))
+                ):
+                    return route
+            return None
+        best: Route | None = None
+        if is_connect:
+            for route in self.connects:
+                match = route.match
+                if match is not None and (match.plain or match.conditions_hold(headers, info, random_value)):
+                    best = route
+                    break
+        if not headers.path:
+            return best
+        if not self.sensitive.empty:
+            best = self.sensitive.find(path, headers, info, random_value, best)
+        if not self.insensitive.empty:
+            best = self.insensitive.find(path.lower(), headers, info, random_value, best)
+        limit = _FAR if best is None else best.index
+        for route in self.others:
+            if route.index >= limit:
+                break
+            match = route.match
+            if (
+                match is not None
+                and match.path.matches(path)
+                and (match.plain or match.conditions_hold(headers, info, random_value))
+            ):
+                return route
+        return best
