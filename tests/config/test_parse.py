@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -138,7 +139,7 @@ def test_what_protobuf_writes_is_read_back(message: Message, original_names: boo
 
 def canonical(message: Message) -> Any:
     """Comparable in spite of NaN and of the order in which an Any's maps were written."""
-    return repr(json_format.MessageToDict(message, descriptor_pool=api.pool()))
+    return json.dumps(json_format.MessageToDict(message, descriptor_pool=api.pool()), sort_keys=True)
 
 
 def faults(type_name: str, tree: object) -> list[Fault]:

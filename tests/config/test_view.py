@@ -235,7 +235,7 @@ def test_a_typed_struct_that_does_not_fit_is_an_error() -> None:
 def test_anys_that_cannot_be_unpacked() -> None:
     extension = api.new("envoy.config.core.v3.TypedExtensionConfig")
     view = View(extension, "x")
-    with pytest.raises(ConfigError, match="x.typed_config: is required"):
+    with pytest.raises(ConfigError, match=r"x\.typed_config: is required"):
         view.any("typed_config")
     extension.typed_config.type_url = "a/no.such.Type"  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match=r"x.typed_config: unknown type 'a/no.such.Type'"):

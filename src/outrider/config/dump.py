@@ -216,7 +216,8 @@ def _number(value: float) -> object:
         return "NaN"
     if math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
-    return int(value) if value.is_integer() and abs(value) < 1e16 else value
+    is_whole = value.is_integer() and abs(value) < 1e16 and (value or math.copysign(1, value) > 0)
+    return int(value) if is_whole else value
 
 
 def _shortest_float(value: float) -> float:
