@@ -33,7 +33,7 @@ class CidrRange:
 
 
 class CidrTable:
-    """Values by address range. A look-up costs one hash probe per distinct prefix length, whatever the number of ranges."""
+    """Values by address range; a look-up costs one hash probe per distinct prefix length."""
 
     __slots__ = ("_v4", "_v6")
 

@@ -56,6 +56,7 @@ class IpTree(MatchTree):
         for branches in self.table.find_all(address):
             assert isinstance(branches, list)
             for branch in branches:
+                assert isinstance(branch, IpRangeBranch)
                 found = branch.on_match.resolve(data, noted)
                 if found is not None:
                     return found

@@ -36,7 +36,7 @@ class Regex:
 
 
 class RegexRewrite:
-    """`RegexMatchAndSubstitute`: every match of the pattern is replaced; `\\1` stands for a group, `\\0` for the match."""
+    """`RegexMatchAndSubstitute`: every match is replaced; `\\1` stands for a group, `\\0` for the whole match."""
 
     __slots__ = ("text", "substitution", "_match", "_pieces", "_valid")
 
@@ -101,10 +101,8 @@ class RegexRewrite:
                 out.append(value[position : position + width])
                 position += width
                 continue
-            index = 0
-            for group in groups:
+            for index, group in enumerate(groups):
                 out.append(pieces[index])
-                index += 1
                 if group >= 0:
                     span = spans[group]
                     if span[0] >= 0:

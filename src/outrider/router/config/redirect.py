@@ -8,7 +8,7 @@ from outrider.access_log.context import FormatContext
 from outrider.router.config.route import DIRECT_RESPONSE, REDIRECT, Route
 
 if TYPE_CHECKING:
-    from outrider.access_log.formatter import Formatter
+    from outrider.access_log.formatter import LineFormatter
     from outrider.data.header_map import RequestHeaderMap, ResponseHeaderMap
     from outrider.data.stream_info import StreamInfo
     from outrider.router.config.redirect_action import RedirectAction
@@ -45,7 +45,7 @@ class DirectResponseRoute(Route):
         self.code = code
         # Fixed body; unused when `body_format` is set, except as %LOCAL_REPLY_BODY% of it.
         self.body: bytes = b""
-        self.body_format: Formatter | None = None
+        self.body_format: LineFormatter | None = None
         # Of `body_format`; empty: text/plain.
         self.content_type: bytes = b""
 

@@ -62,7 +62,7 @@ def _host_for(headers: RequestHeaderMap, scheme: bytes, drop_port: bool) -> byte
     """The request's host; without its port when another one follows, or when it was the old scheme's default."""
     host = headers.authority
     colon = host.rfind(b":")
-    if colon < 0 or host[:1] == b"[" and host[colon - 1 : colon] != b"]":
+    if colon < 0 or (host[:1] == b"[" and host[colon - 1 : colon] != b"]"):
         return host
     if not drop_port and scheme != headers.scheme:
         port = host[colon:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from outrider.access_log.format_string import parse_format_string
 from outrider.config.errors import ConfigError
 from outrider.matching.runtime_fraction import fractional_percent
 from outrider.router.config.action_loader import load_body, load_host_rewrite, load_path_rewrite, load_redirect
@@ -275,13 +276,9 @@ class RouteLoader:
             route.body = load_body(body, self.max_body)
         body_format = view.message("body_format")
         if body_format is not None:
-            from outrider.access_log.format_string import parse_substitution_format_string
-
-            route.body_format = parse_substitution_format_string(body_format, self.context)
-            content_type = body_format.text("content_type")
-            if not content_type:
-                content_type = "application/json" if body_format.which("format") == "json_format" else "text/plain"
-            route.content_type = content_type.encode()
+            compiled = parse_format_string(body_format, self.context)
+            route.body_format = compiled.formatter
+            route.content_type = compiled.content_type
         return route
 
     def _check_cluster(self, view: View, field: str, name: str, what: str) -> None:

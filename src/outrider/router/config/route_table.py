@@ -121,10 +121,8 @@ class RouteTable:
     def __init__(self, routes: list[Route], scan_limit: int = _SCAN_LIMIT) -> None:
         """Gives each route its index. `scan_limit`: up to how many routes are simply tried one after the other."""
         self.routes = routes
-        index = 0
-        for route in routes:
+        for index, route in enumerate(routes):
             route.index = index
-            index += 1
         # Routes in order when they are so few that an index does not pay.
         self.scan: list[Route] | None = routes if len(routes) <= scan_limit else None
         self.sensitive = _PathIndex(routes, True)

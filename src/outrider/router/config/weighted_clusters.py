@@ -79,12 +79,10 @@ class WeightedClustersRoute(RouteEntry):
             runtime = self.runtime
             current: list[int] = []
             total = 0
-            place = 0
-            for key in self.runtime_keys:
-                weight = runtime.get_integer(key, weights[place])
+            for index, key in enumerate(self.runtime_keys):
+                weight = runtime.get_integer(key, weights[index])
                 current.append(weight)
                 total += weight
-                place += 1
             weights = current
             if total == 0:
                 return None
