@@ -55,6 +55,7 @@ class Cluster(PoolOwner):
         local: Cluster | None = None,
         arena: SharedArena | None = None,
         column: int = 0,
+        own_locality: Locality | None = None,
     ) -> None:
         self.info: ClusterInfo = info
         self.connector: Connector = connector
@@ -63,7 +64,8 @@ class Cluster(PoolOwner):
         self.arena = arena
         self.column = column
         self.priorities: PrioritySet = PrioritySet()
-        self.local: Cluster | None = local
+        # Where this proxy is (node.locality).
+        self.own_locality: Locality | None = own_locality
         self.hosts: dict[str, Host] = {}
         # True when pools differ by more than priority.
         self._keyed: bool = info.per_downstream_connection or info.transport_socket_matcher.any_secure()
@@ -244,20 +246,13 @@ class Cluster(PoolOwner):
                 for (level, region, zone, sub_zone), weight in update.locality_weights.items()
                 if level == priority
             }
-            self.priorities.update(priority, members, weights, self._own_locality())
+            self.priorities.update(priority, members, weights, self.own_locality)
         for host in gone:
             self._remove_host(host)
         if gone and self.info.config.close_connections_on_host_set_change:
             for host in hosts.values():
                 for pool in _pools(host):
                     pool.drain(False)
-
-    def _own_locality(self) -> Locality | None:
-        """The first locality of the local cluster's own host set is this proxy's."""
-        if self.local is None:
-            return None
-        localities = self.local.priorities.sets[0].localities
-        return localities[0] if localities else None
 
     def _make_host(self, spec: HostSpec) -> Host:
         info = self.info

@@ -27,7 +27,7 @@ class HostSet:
         "degraded_per_locality",
         "excluded_per_locality",
         "overprovisioning_factor",
-        "weighted_priority_health",
+        "weighted_priority_health", "has_local_locality",
     )
 
     def __init__(self, priority: int) -> None:
@@ -45,6 +45,8 @@ class HostSet:
         self.healthy_per_locality: list[list[Host]] = []
         self.degraded_per_locality: list[list[Host]] = []
         self.excluded_per_locality: list[list[Host]] = []
+        # The first locality is the proxy's own.
+        self.has_local_locality: bool = False
         # Per cent.
         self.overprovisioning_factor: int = DEFAULT_OVERPROVISIONING_FACTOR
         # Health counts weights instead of hosts.
@@ -65,7 +67,8 @@ class HostSet:
         keys = sorted([locality.key for locality in order])
         by_key = {locality.key: locality for locality in order}
         localities = [by_key[key] for key in keys]
-        if local is not None and local in groups:
+        self.has_local_locality = local is not None and local in groups
+        if local is not None and self.has_local_locality:
             localities = [local] + [locality for locality in localities if locality != local]
         self.hosts = hosts
         self.localities = localities

@@ -96,11 +96,9 @@ class ZoneAware:
 
     def _too_little(self, here: HostSet, local: HostSet) -> bool:
         """Reasons not to route by zone at all."""
-        if len(here.per_locality) < 2 or not local.localities:
+        if len(here.per_locality) < 2 or not here.has_local_locality or not local.has_local_locality:
             return True
-        # The local locality comes first where there is one.
-        first = here.localities[0]
-        if first != local.localities[0] or not here.healthy_per_locality[0]:
+        if not here.healthy_per_locality[0]:
             return True
         minimum = self.runtime.get_integer(_MIN_SIZE_KEY, self.settings.zone_min_cluster_size)
         if len(here.healthy) < minimum:
