@@ -1,0 +1,1 @@
+"""Measurements: CPU per request beside the real Envoy and nginx."""
