@@ -52,6 +52,11 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._next_connection_id = 0
 
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take the loop of a dispatcher that was made (by main, before it forks) without one."""
+        self.loop = loop
+        self.clock.loop = loop
+
     def timer(self, owner: TimerOwner, kind: int) -> Timer:
         """A coarse one-shot timer (see `event.timer`)."""
         return Timer(self.wheel, owner, kind)

@@ -98,4 +98,3 @@ class ApplicationLog:
         logging.getLogger(ROOT).removeHandler(self.handler)
         if self.handler.path:
             os.close(self.handler.descriptor)
-

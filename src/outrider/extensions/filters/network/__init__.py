@@ -1,1 +1,1 @@
-"""Network filters; the path of each is its registered name without `envoy.`."""
+"""Network filters."""

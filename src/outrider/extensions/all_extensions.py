@@ -1,0 +1,27 @@
+"""Every extension that is part of the product. To add one: its module, here, in its category's order."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final
+
+EXTENSIONS: Final = (
+    "filters.listener.http_inspector",
+    "filters.listener.tls_inspector",
+    "filters.network.echo",
+    "filters.network.http_connection_manager",
+    "filters.http.router",
+    "internal_redirect_predicates.allow_listed_routes",
+    "internal_redirect_predicates.previous_routes",
+    "internal_redirect_predicates.safe_cross_scheme",
+    "retry_host_predicates.omit_canary_hosts",
+    "retry_host_predicates.omit_host_metadata",
+    "retry_host_predicates.previous_hosts",
+    "retry_priorities.previous_priorities",
+)
+
+
+def load_extensions() -> None:
+    """Import them, so that they are registered."""
+    for name in EXTENSIONS:
+        import_module(f"outrider.extensions.{name}")

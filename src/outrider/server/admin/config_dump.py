@@ -1,0 +1,163 @@
+"""/config_dump: the configuration in force, as messages of `envoy.admin.v3`."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from outrider.config import api
+from outrider.config.dump import to_json_text, to_json_tree, trim
+from outrider.server.admin.request import JSON, PLAIN, AdminRequest, AdminResponse
+from outrider.server.admin.server_info import node_message
+from outrider.server.admin.state import AdminState
+from outrider.stats.policy import compile_re2
+
+HCM: Final = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+# As Envoy puts it before errors of this endpoint.
+_NOSNIFF: Final = [("x-content-type-options", "nosniff")]
+
+
+def pack(field: Any, message: Any) -> None:
+    """Put a message into an Any."""
+    field.type_url = f"{api.TYPE_URL_PREFIX}{message.DESCRIPTOR.full_name}"
+    field.value = message.SerializeToString(deterministic=True)
+
+
+def stamp(field: Any, seconds: float) -> None:
+    """A Timestamp, to the millisecond as Envoy's."""
+    field.seconds = int(seconds)
+    field.nanos = int(seconds * 1000) % 1000 * 1_000_000
+
+
+class ConfigDumpHandler:
+    def __init__(self, state: AdminState) -> None:
+        self.state = state
+
+    async def config_dump(self, request: AdminRequest) -> AdminResponse:
+        resource, mask, regex = request.get("resource"), request.get("mask"), request.get("name_regex")
+        pattern: Any = None
+        if regex is not None:
+            try:
+                pattern = compile_re2(regex)
+            except ValueError as error:
+                return AdminResponse(
+                    f"INVALID_ARGUMENT: Error while parsing name_regex from {regex}: {error}\n", 400, PLAIN
+                )
+        dumps = await self._dumps(pattern, request.flag("include_eds"))
+        paths = mask.split(",") if mask is not None else []
+        if resource is not None:
+            return self._resource(dumps, resource, paths)
+        if mask is not None:
+            dumps = [each for each in dumps if trim(each, paths)]
+            if not dumps:
+                return AdminResponse(
+                    f"FieldMask {mask} could not be successfully applied to any configs.", 400, PLAIN, _NOSNIFF
+                )
+        return self._answer(dumps)
+
+    def _resource(self, dumps: list[Any], resource: str, paths: list[str]) -> AdminResponse:
+        for dump in dumps:
+            field = dump.DESCRIPTOR.fields_by_name.get(resource)
+            if field is None:
+                continue
+            if not field.is_repeated:
+                return AdminResponse(
+                    f"{resource} is not a repeated field. Use ?mask={resource} to get only this field", 400, PLAIN, _NOSNIFF
+                )
+            entries = list(getattr(dump, resource))
+            # The paths of a mask lead through the packed message of each entry.
+            if paths and not all(trim(entry, paths) for entry in entries):
+                shown = "\n".join(f'paths: "{path}"' for path in paths)
+                return AdminResponse(f"FieldMask {shown}\n could not be successfully used.", 400, PLAIN, _NOSNIFF)
+            return self._answer(entries)
+        return AdminResponse(f"{resource} not found in config dump", 404, PLAIN, _NOSNIFF)
+
+    @staticmethod
+    def _answer(messages: list[Any]) -> AdminResponse:
+        configs = [
+            {"@type": f"{api.TYPE_URL_PREFIX}{each.DESCRIPTOR.full_name}", **to_json_tree(each, redact=True)}
+            for each in messages
+        ]
+        return AdminResponse(to_json_text({"configs": configs} if configs else {}) + "\n", content_type=JSON)
+
+    async def _dumps(self, pattern: Any, include_eds: bool) -> list[Any]:
+        settings = self.state.settings
+        updated = self.state.started_at_s()
+        bootstrap: Any = api.new("envoy.admin.v3.BootstrapConfigDump")
+        bootstrap.bootstrap.CopyFrom(settings.view.proto)
+        bootstrap.bootstrap.node.CopyFrom(node_message(self.state))
+        stamp(bootstrap.last_updated, updated)
+        clusters: Any = api.new("envoy.admin.v3.ClustersConfigDump")
+        for view in settings.clusters:
+            cluster: Any = view.proto
+            if matches(pattern, cluster.name):
+                entry = clusters.static_clusters.add()
+                pack(entry.cluster, cluster)
+                stamp(entry.last_updated, updated)
+        listeners: Any = api.new("envoy.admin.v3.ListenersConfigDump")
+        managers: list[Any] = []
+        for view in settings.listeners:
+            listener: Any = view.proto
+            managers += connection_managers(listener)
+            if matches(pattern, listener.name):
+                entry = listeners.static_listeners.add()
+                pack(entry.listener, listener)
+                stamp(entry.last_updated, updated)
+        dumps = [bootstrap, clusters]
+        if include_eds:
+            dumps.append(self._endpoints(pattern))
+        dumps.append(listeners)
+        if managers:
+            dumps.append(api.new("envoy.admin.v3.ScopedRoutesConfigDump"))
+            dumps.append(self._routes(managers, pattern, updated))
+        dumps.append(self._secrets(pattern, updated))
+        return dumps
+
+    @staticmethod
+    def _routes(managers: list[Any], pattern: Any, updated: float) -> Any:
+        routes: Any = api.new("envoy.admin.v3.RoutesConfigDump")
+        for manager in managers:
+            if manager.WhichOneof("route_specifier") == "route_config" and matches(pattern, manager.route_config.name):
+                entry = routes.static_route_configs.add()
+                pack(entry.route_config, manager.route_config)
+                stamp(entry.last_updated, updated)
+        return routes
+
+    def _secrets(self, pattern: Any, updated: float) -> Any:
+        secrets: Any = api.new("envoy.admin.v3.SecretsConfigDump")
+        for view in self.state.settings.secrets:
+            secret: Any = view.proto
+            if matches(pattern, secret.name):
+                entry = secrets.static_secrets.add()
+                entry.name = secret.name
+                pack(entry.secret, secret)
+                stamp(entry.last_updated, updated)
+        return secrets
+
+    def _endpoints(self, pattern: Any) -> Any:
+        endpoints: Any = api.new("envoy.admin.v3.EndpointsConfigDump")
+        for dump in self.state.cluster_dumps():
+            if matches(pattern, dump.name):
+                entry = endpoints.static_endpoint_configs.add()
+                pack(entry.endpoint_config, dump.load_assignment())
+                stamp(entry.last_updated, time.time())
+        return endpoints
+
+
+def matches(pattern: Any, name: str) -> bool:
+    return pattern is None or pattern.fullmatch(name) is not None
+
+
+def connection_managers(listener: Any) -> list[Any]:
+    """The HTTP connection managers of a listener, unpacked."""
+    found: list[Any] = []
+    chains = list(listener.filter_chains)
+    if listener.HasField("default_filter_chain"):
+        chains.append(listener.default_filter_chain)
+    for chain in chains:
+        for each in chain.filters:
+            if each.typed_config.type_url.endswith(f"/{HCM}"):
+                manager: Any = api.new(HCM)
+                manager.ParseFromString(each.typed_config.value)
+                found.append(manager)
+    return found

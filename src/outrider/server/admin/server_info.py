@@ -1,0 +1,107 @@
+"""/server_info, /ready, /memory, /certs, /contention, /hot_restart_version, /help."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from outrider.config.dump import to_json_text, to_json_tree
+from outrider.registry import CATEGORIES
+from outrider.server.admin.request import JSON, AdminRequest, AdminResponse
+from outrider.server.admin.state import AdminState
+from outrider.server.version import HOT_RESTART_VERSION, version_text
+
+
+def extension_trees() -> list[dict[str, Any]]:
+    """`node.extensions`: everything that is registered, by category."""
+    trees = []
+    for category in sorted(CATEGORIES):
+        seen: dict[str, dict[str, Any]] = {}
+        for extension in CATEGORIES[category].all():
+            tree = seen.setdefault(extension.name, {"name": extension.name, "category": category})
+            if extension.type_name is not None:
+                tree.setdefault("type_urls", []).append(extension.type_name)
+        trees += [seen[name] for name in sorted(seen)]
+    return trees
+
+
+def node_message(state: AdminState) -> Any:
+    """The node with its extensions, as a message."""
+    node = type(state.settings.node)()
+    node.CopyFrom(state.settings.node)
+    del node.extensions[:]
+    for tree in extension_trees():
+        node.extensions.add(name=tree["name"], category=tree["category"], type_urls=tree.get("type_urls", []))
+    return node
+
+
+class InfoHandlers:
+    def __init__(self, state: AdminState) -> None:
+        self.state = state
+
+    async def server_info(self, request: AdminRequest) -> AdminResponse:
+        state = self.state
+        uptime = f"{state.uptime_s()}s"
+        tree = {
+            "version": version_text(),
+            "state": state.state_name(),
+            "uptime_current_epoch": uptime,
+            "uptime_all_epochs": uptime,
+            "hot_restart_version": HOT_RESTART_VERSION,
+            "command_line_options": state.options.describe(),
+            "node": to_json_tree(node_message(state), defaults=True),
+            "hot_restart_initializing": False,
+        }
+        return AdminResponse(to_json_text(tree) + "\n", content_type=JSON)
+
+    async def ready(self, request: AdminRequest) -> AdminResponse:
+        name = self.state.state_name()
+        return AdminResponse(f"{name}\n", 200 if name == "LIVE" else 503)
+
+    async def memory(self, request: AdminRequest) -> AdminResponse:
+        processes = await self.state.memory()
+        resident = sum(each[0] for each in processes)
+        allocated = sum(each[1] for each in processes)
+        tree = {
+            "allocated": str(allocated),
+            "heap_size": str(resident),
+            "pageheap_unmapped": "0",
+            "pageheap_free": str(max(resident - allocated, 0)),
+            "total_thread_cache": "0",
+            "total_physical_bytes": str(resident),
+        }
+        return AdminResponse(to_json_text(tree) + "\n", content_type=JSON)
+
+    async def allocator(self, request: AdminRequest) -> AdminResponse:
+        """Where Envoy shows its allocator: ours is Python's, of the main process."""
+        import sys
+
+        processes = await self.state.memory()
+        lines = ["Python's allocator; bytes by process, main first"]
+        lines += [f"process {index}: resident {each[0]} allocated {each[1]}" for index, each in enumerate(processes)]
+        lines.append(f"blocks in use in main: {sys.getallocatedblocks()}")
+        return AdminResponse("\n".join(lines) + "\n", content_type="text/plain")
+
+    async def certs(self, request: AdminRequest) -> AdminResponse:
+        return AdminResponse(to_json_text({"certificates": self.state.certificates()}) + "\n", content_type=JSON)
+
+    async def contention(self, request: AdminRequest) -> AdminResponse:
+        if not self.state.options.enable_mutex_tracing:
+            return AdminResponse(
+                "Mutex contention tracing is not enabled. To enable, run Envoy with flag --enable-mutex-tracing.", 200
+            )
+        # Every process has one thread that serves and no lock to wait for.
+        tree = {"num_contentions": "0", "current_wait_cycles": "0", "lifetime_wait_cycles": "0"}
+        return AdminResponse(to_json_text(tree) + "\n", content_type=JSON)
+
+    async def hot_restart_version(self, request: AdminRequest) -> AdminResponse:
+        return AdminResponse(f"{HOT_RESTART_VERSION}\n")
+
+    async def init_dump(self, request: AdminRequest) -> AdminResponse:
+        mask = request.get("mask")
+        dumps = []
+        for name, targets in self.state.unready_targets():
+            if mask is None or mask == "listener":
+                dumps.append({"name": name, "target_names": targets})
+        return AdminResponse(
+            to_json_text({"unready_targets_dumps": dumps} if dumps else {}) + "\n", content_type=JSON
+        )

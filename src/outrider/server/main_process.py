@@ -1,0 +1,286 @@
+"""The main process: control plane, admin, supervision. It carries no traffic."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from outrider.network.listen_socket import BindError
+from outrider.server import messages
+from outrider.server.listener_manager import ListenerManagerStats, MainListeners
+from outrider.server.memory import allocated_bytes, data_bytes, resident_bytes
+from outrider.server.server_stats import DRAINING, INITIALIZING, LIVE, ServerStats
+from outrider.server.supervisor import Supervisor, SupervisorOwner
+from outrider.stats.flush import StatsFlusher
+from outrider.stats.merge import StatsMerger
+
+if TYPE_CHECKING:
+    from outrider.config.runtime_layers import RuntimeLoader
+    from outrider.event.dispatcher import Dispatcher
+    from outrider.server.plan import ServerPlan
+    from outrider.server.proxy import Proxy
+    from outrider.server.template import Template
+
+_log: Final = logging.getLogger("outrider.main")
+
+WATCHDOG_INTERVAL_S: Final = 0.1
+RUNTIME_CHECK_INTERVAL_S: Final = 1.0
+
+
+class MainProcess(SupervisorOwner):
+    """Runs from the moment at which everything is checked and bound, until it is told to end."""
+
+    def __init__(
+        self,
+        plan: ServerPlan,
+        proxy: Proxy,
+        listeners: MainListeners,
+        manager_stats: ListenerManagerStats,
+        runtime: RuntimeLoader,
+        dispatcher: Dispatcher,
+        template: Template | None,
+    ) -> None:
+        self.plan = plan
+        self.proxy = proxy
+        self.listeners = listeners
+        self.manager_stats = manager_stats
+        self.runtime = runtime
+        self.dispatcher = dispatcher
+        self.store = proxy.store
+        self.stats = ServerStats(self.store, plan.workers)
+        self.merger = StatsMerger(self.store)
+        settings = plan.settings
+        self.flusher = StatsFlusher(
+            self.store, settings.stats.producer, [], self.merger, settings.flush_interval_ms / 1000,
+            settings.flush_on_admin,
+        )  # fmt: skip
+        self.supervisor = Supervisor(plan, self, template)
+        self.start_s = time.monotonic()
+        # Names of listeners that were told to drain, and of those that were stopped.
+        self.draining: list[str] = []
+        self.stopped: list[str] = []
+        self.connections: dict[int, int] = {}
+        self.exit_code = 0
+        self._finished = asyncio.Event()
+        self._watchdog_due_s = 0.0
+        runtime.on_change = self._runtime_changed
+
+    # --- life ------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """The process' exit code."""
+        loop = asyncio.get_running_loop()
+        self.install_signals(loop)
+        self.stats.state.set(INITIALIZING)
+        await self.start()
+        _log.info("starting main dispatch loop")
+        await self._finished.wait()
+        _log.info("main dispatch loop exited")
+        await self.stop()
+        _log.info("exiting")
+        return self.exit_code
+
+    async def start(self) -> None:
+        """Start workers and control plane; the server is live some time later."""
+        if self.supervisor.template is None:
+            await self._start_inline()
+        else:
+            await self.supervisor.spawn_all()
+
+    async def _start_inline(self) -> None:
+        from outrider.server.worker import Worker
+
+        worker = Worker(self.plan, 0, self.dispatcher, self.sockets(), inline=True)
+        await self.supervisor.adopt_inline(worker)
+
+    def sockets(self) -> dict[str, list[Any]]:
+        return {each.config.name: each.sockets for each in self.listeners.built}
+
+    def on_workers_ready(self) -> None:
+        self.proxy.start_control(self._control_ready, self._hosts_changed)
+
+    def _control_ready(self) -> None:
+        """All clusters are initialized: serve."""
+        _log.info("all clusters initialized. initializing init manager")
+        if self.plan.options.mode == "init_only":
+            self.shut_down()
+            return
+        _log.info("all dependencies initialized. starting workers")
+        try:
+            self.listeners.listen()
+        except BindError as error:
+            _log.critical("%s", error)
+            self.exit_code = 1
+            self.shut_down()
+            return
+        self.supervisor.start_all()
+        self.manager_stats.workers_started.set(max(self.plan.workers, 1))
+        self.manager_stats.listener_create_success.add(len(self.listeners.built) * max(self.plan.workers, 1))
+        if self.plan.settings.worker_cpu_affinity:
+            self.manager_stats.workers_pinned.set(self.plan.workers)
+        self.stats.initialization_time_ms.record(int((time.time() - self.plan.start_time_s) * 1000))
+        self.stats.live.set(1)
+        self.stats.state.set(LIVE)
+        loop = asyncio.get_running_loop()
+        if not self.flusher.on_admin:
+            loop.call_later(self.flusher.interval_s, self._flush_timer)
+        if self.runtime.has_disk():
+            loop.call_later(RUNTIME_CHECK_INTERVAL_S, self._runtime_timer)
+        self._watchdog_due_s = loop.time() + WATCHDOG_INTERVAL_S
+        loop.call_later(WATCHDOG_INTERVAL_S, self._watchdog_timer)
+
+    def shut_down(self) -> None:
+        if not self._finished.is_set():
+            _log.info("shutting down server instance")
+            self._finished.set()
+
+    async def stop(self) -> None:
+        """End workers, sockets and sinks."""
+        self.stats.live.set(0)
+        self.listeners.close()
+        await self.supervisor.stop()
+        self.flusher.close()
+        self.proxy.close()
+
+    # --- signals ---------------------------------------------------------------------------------------------------
+
+    def install_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.add_signal_handler(signal.SIGTERM, self._on_terminate, "ENVOY_SIGTERM")
+        loop.add_signal_handler(signal.SIGINT, self._on_terminate, "SIGINT")
+        loop.add_signal_handler(signal.SIGHUP, self._on_hang_up)
+        loop.add_signal_handler(signal.SIGUSR1, self.reopen_logs)
+
+    def _on_terminate(self, name: str) -> None:
+        _log.warning("caught %s", name)
+        self.shut_down()
+
+    def _on_hang_up(self) -> None:
+        _log.warning("caught and eating SIGHUP. See documentation for how to hot restart.")
+
+    def reopen_logs(self) -> None:
+        """Access logs and the application log, in every process."""
+        _log.info("caught SIGUSR1. Reopening access logs.")
+        self.plan.log.reopen()
+        self.proxy.access_logs.reopen()
+        self.supervisor.broadcast(messages.REOPEN_LOGS)
+
+    # --- workers ---------------------------------------------------------------------------------------------------
+
+    def worker_state(self) -> dict[str, Any]:
+        info = self.plan.info
+        return {
+            "runtime": self.runtime.plain(),
+            "log_levels": self.plan.log.levels,
+            "health_failed": info.health_check_failed,
+            "server_drain": info.drain_started if info.draining else -1.0,
+            "hosts": self.proxy.all_hosts(),
+            "draining": self.draining,
+            "stopped": self.stopped,
+        }
+
+    def on_worker_lost(self, index: int) -> None:
+        self.merger.drop(index)
+        self.connections.pop(index, None)
+
+    def on_worker_message(self, index: int, payload: Any) -> None:
+        self.proxy.on_worker_message(index, payload)
+
+    def _hosts_changed(self, update: Any) -> None:
+        self.supervisor.broadcast(messages.HOSTS, update)
+
+    def _runtime_changed(self) -> None:
+        self.supervisor.broadcast(messages.RUNTIME, self.runtime.plain())
+
+    # --- periodic --------------------------------------------------------------------------------------------------
+
+    def collect_stats(self, done: Any) -> None:
+        """Fetch what the workers have counted, then call `done()`."""
+        self.supervisor.ask(messages.STATS, self._take_stats, done)
+
+    def _take_stats(self, index: int, answer: Any) -> None:
+        snapshot, connections = answer
+        self.merger.apply(index, snapshot)
+        self.connections[index] = connections
+
+    def refresh_gauges(self) -> None:
+        """Bring the gauges of the process itself up to date."""
+        stats = self.stats
+        info = self.plan.info
+        stats.uptime.set(int(time.monotonic() - self.start_s))
+        stats.total_connections.set(sum(self.connections.values()))
+        stats.memory_allocated.set(allocated_bytes())
+        stats.memory_heap_size.set(data_bytes())
+        stats.memory_physical_size.set(resident_bytes())
+        stats.days_until_first_cert_expiring.set(self.proxy.days_until_first_certificate_expires())
+        if stats.live.value:
+            stats.state.set(DRAINING if info.health_check_failed or info.draining else LIVE)
+
+    def _flush_timer(self) -> None:
+        self.collect_stats(self._flush)
+        asyncio.get_running_loop().call_later(self.flusher.interval_s, self._flush_timer)
+
+    def _flush(self) -> None:
+        self.refresh_gauges()
+        self.flusher.flush()
+
+    def _runtime_timer(self) -> None:
+        self.runtime.check_disk()
+        asyncio.get_running_loop().call_later(RUNTIME_CHECK_INTERVAL_S, self._runtime_timer)
+
+    def _watchdog_timer(self) -> None:
+        loop = asyncio.get_running_loop()
+        late_ms = (loop.time() - self._watchdog_due_s) * 1000
+        own = self.plan.settings.main_watchdog
+        if own.miss_ms and late_ms > own.miss_ms:
+            for counter in self.stats.main_watchdog.miss:
+                counter.inc()
+        if own.megamiss_ms and late_ms > own.megamiss_ms:
+            for counter in self.stats.main_watchdog.megamiss:
+                counter.inc()
+        self.supervisor.check_watchdog(self.stats.worker_watchdogs)
+        self._watchdog_due_s = loop.time() + WATCHDOG_INTERVAL_S
+        loop.call_later(WATCHDOG_INTERVAL_S, self._watchdog_timer)
+
+    # --- what admin asks for -----------------------------------------------------------------------------------------
+
+    def fail_health_check(self, failed: bool) -> None:
+        self.plan.info.health_check_failed = failed
+        self.supervisor.broadcast(messages.HEALTH, failed)
+
+    def drain_listeners(self, graceful: bool, inbound_only: bool, skip_exit: bool) -> None:
+        """`/drain_listeners`: stop at once, after the drain time (graceful), or never (skip_exit)."""
+        names = [
+            each.config.name for each in self.listeners.built if not each.stopped and (each.inbound or not inbound_only)
+        ]
+        if graceful or skip_exit:
+            self._start_drain(names, inbound_only)
+            if not skip_exit:
+                asyncio.get_running_loop().call_later(
+                    self.plan.info.drain_time_s, self._stop_listeners, inbound_only
+                )
+            return
+        self._stop_listeners(inbound_only)
+
+    def _start_drain(self, names: list[str], inbound_only: bool) -> None:
+        info = self.plan.info
+        if not inbound_only and not info.draining:
+            info.draining = True
+            info.drain_started = time.monotonic()
+            self.supervisor.broadcast(messages.SERVER_DRAIN, info.drain_started)
+        self.draining += [name for name in names if name not in self.draining]
+        self.supervisor.broadcast(messages.DRAIN, names)
+
+    def _stop_listeners(self, inbound_only: bool) -> None:
+        names = self.listeners.stop(inbound_only)
+        self.stopped += names
+        self.supervisor.broadcast(messages.STOP_LISTENERS, names)
+
+    def uptime_s(self) -> int:
+        return int(time.monotonic() - self.start_s)
+
+    def __repr__(self) -> str:
+        return f"<MainProcess {os.getpid()} {len(self.supervisor.workers)} workers>"

@@ -1,0 +1,70 @@
+"""One half of the server, main's or a worker's: everything that is built from the bootstrap.
+
+Both halves run the same code over the same configuration. Main's serves nothing: building it refuses what is wrong, and
+its parts are what the control plane works on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from outrider.access_log.file_writer import AccessLogManager
+from outrider.extensions.all_extensions import load_extensions
+from outrider.factory_context import FactoryContext, ServerInfo
+from outrider.server.listener_manager import BuiltListener, build_listeners
+from outrider.stats.store import Store
+from outrider.upstream.cluster_manager import ClusterManager
+
+if TYPE_CHECKING:
+    from outrider.config.runtime import Runtime
+    from outrider.data.shared_limit import SharedArena
+    from outrider.event.dispatcher import Dispatcher
+    from outrider.server.bootstrap import BootstrapSettings
+    from outrider.server.options import Options
+
+
+class Proxy:
+    """Stats, clusters and listeners of one half."""
+
+    def __init__(
+        self,
+        options: Options,
+        settings: BootstrapSettings,
+        server: ServerInfo,
+        store: Store,
+        dispatcher: Dispatcher,
+        runtime: Runtime,
+        arena: SharedArena | None,
+        worker_index: int,
+        is_main: bool,
+    ) -> None:
+        """Build. Raises ConfigError (in main; a worker builds what main has built before)."""
+        load_extensions()
+        self.settings = settings
+        self.store = store
+        self.access_logs = AccessLogManager(
+            dispatcher,
+            store.scope("filesystem"),
+            options.file_flush_interval_ms,
+            options.file_flush_min_size_kb * 1024,
+        )
+        self.cluster_manager = ClusterManager()
+        self.cluster_manager.local_cluster_name = settings.local_cluster_name
+        self.context = FactoryContext(
+            store,
+            dispatcher,
+            self.cluster_manager,
+            runtime,
+            self.access_logs,
+            arena,
+            server,
+            worker_index,
+            max(options.worker_count(), 1),
+            is_main,
+        )
+        self.clusters = build_clusters(settings, self.context)
+        self.listeners: list[BuiltListener] = build_listeners(settings.listeners, self.context)
+
+
+def build_clusters(settings: BootstrapSettings, context: FactoryContext) -> None:
+    """Build every static cluster into the context's cluster manager."""
