@@ -175,6 +175,13 @@ def test_both_spellings_and_lenient_forms() -> None:
     assert message_of(CLUSTER, {"type": "1"}) == message_of(CLUSTER, {"type": 1.0})
 
 
+def test_lists_in_lists_are_flattened() -> None:
+    nested = message_of(ROUTES, {"virtual_hosts": [[{"domains": [["a", "b"], "c"]}, {}], [], [[{"name": "x"}]]]})
+    assert nested == message_of(ROUTES, {"virtual_hosts": [{"domains": ["a", "b", "c"]}, {}, {"name": "x"}]})
+    (fault,) = faults(ROUTES, {"virtual_hosts": [[], [{}, {"name": 5}]]})
+    assert (fault.path, fault.keys) == ("virtual_hosts[1].name", ("virtual_hosts", 1, 1, "name"))
+
+
 def test_nulls_in_lists_are_empty_messages() -> None:
     assert message_of(CLUSTER, {"health_checks": [None]}) == message_of(CLUSTER, {"health_checks": [{}]})
 

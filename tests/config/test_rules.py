@@ -101,6 +101,23 @@ def test_an_any_that_is_broken_inside() -> None:
     assert [error.text for error in rules.check(message)] == [f"does not hold a valid {HCM}"]
 
 
+@pytest.mark.parametrize("outer", ["udpa.type.v1.TypedStruct", "xds.type.v3.TypedStruct"])
+def test_a_typed_struct_is_checked_as_what_it_names(outer: str) -> None:
+    def broken(value: dict[str, Any], url: str = TYPE_URL + HCM) -> list[tuple[str | None, str]]:
+        typed = {"@type": TYPE_URL + outer, "type_url": url, "value": value}
+        return reasons("envoy.config.core.v3.TypedExtensionConfig", {"name": "x", "typed_config": typed})
+
+    assert broken({"stat_prefix": "a", "route_config": {}}) == []
+    assert broken({"route_config": {}}) == [("typed_config.stat_prefix", "value length must be at least 1 characters")]
+    assert broken({"route_config": 5}) == [
+        (
+            "typed_config.route_config",
+            f"expected an object ({ROUTES}), found the number 5.0",
+        )
+    ]
+    assert broken({"nonsense": 5}, "a/unknown.Type") == []
+
+
 def first(kind: str, content: dict[str, Any], value: Any) -> str | None:
     for check in field_checks({kind: content}, frozenset({0, 1})):
         reason = check(value)

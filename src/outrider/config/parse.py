@@ -20,6 +20,7 @@ from outrider.config.scalar import describe
 from outrider.config.source import Key, Places
 
 _ANY: Final = "google.protobuf.Any"
+_LIST_VALUE: Final = "google.protobuf.ListValue"
 _IN_ANY_AS_VALUE: Final = frozenset(
     f"google.protobuf.{name}"
     for name in (
@@ -149,28 +150,39 @@ class Reader:
         else:
             items = value if isinstance(value, list) else [value]
             if field.scalar is not None:
-                self._scalars(container, field, items)
+                self._scalars(container, field, field.scalar, items)
             else:
-                special = self._special.get(field.type_name)
-                for index, item in enumerate(items):
-                    child = container.add()
-                    if item is None and field.type_name != VALUE:
-                        continue
-                    self._keys.append(index)
-                    self._labels.append(f"[{index}]")
-                    if special is not None:
-                        special(child, item)
-                    else:
-                        self._message(child, item)
-                    self._keys.pop()
-                    self._labels.pop()
+                self._messages(container, field, items)
         self._keys.pop()
         self._labels.pop()
 
-    def _scalars(self, container: Any, field: FieldReader, items: Any) -> None:
-        read = field.scalar
-        assert read is not None
+    def _messages(self, container: Any, field: FieldReader, items: list[object]) -> None:
+        special = self._special.get(field.type_name)
         for index, item in enumerate(items):
+            self._keys.append(index)
+            if isinstance(item, list) and field.type_name not in (VALUE, _LIST_VALUE):
+                self._messages(container, field, item)  # protobuf's parser flattens lists in lists
+                self._keys.pop()
+                continue
+            child = container.add()
+            if item is not None or field.type_name == VALUE:
+                self._labels.append(f"[{len(container) - 1}]")
+                if special is not None:
+                    special(child, item)
+                else:
+                    self._message(child, item)
+                self._labels.pop()
+            self._keys.pop()
+
+    def _scalars(
+        self, container: Any, field: FieldReader, read: Callable[[object], object], items: list[object]
+    ) -> None:
+        for index, item in enumerate(items):
+            if isinstance(item, list):
+                self._keys.append(index)
+                self._scalars(container, field, read, item)
+                self._keys.pop()
+                continue
             try:
                 container.append(read(item))
             except ValueError as error:

@@ -16,8 +16,11 @@ from google.protobuf.message import DecodeError, Message
 from outrider.config import api
 from outrider.config.constraint import Check, count_checks, field_checks, ignores_empty, is_required, unique
 from outrider.config.errors import ConfigError
+from outrider.config.parse import Reader
 from outrider.config.reach import MAP, REPEATED, SINGLE, Reach, cardinality_of
+from outrider.config.shape import TYPED_STRUCTS
 from outrider.config.source import Places
+from outrider.config.struct import struct_to_dict
 
 _ANY: Final = "google.protobuf.Any"
 _DURATION: Final = "google.protobuf.Duration"
@@ -220,7 +223,10 @@ class _Checker:
 
     def _any(self, message: Any) -> None:
         message_class = api.class_for_url(message.type_url)
-        if message_class is None or not _REACH.reaches(cast(Descriptor, message_class.DESCRIPTOR)):
+        if message_class is None:
+            return
+        is_typed_struct = message_class.DESCRIPTOR.full_name in TYPED_STRUCTS
+        if not is_typed_struct and not _REACH.reaches(cast(Descriptor, message_class.DESCRIPTOR)):
             return
         inner = message_class()
         try:
@@ -228,7 +234,23 @@ class _Checker:
         except DecodeError:
             self.fail(f"does not hold a valid {api.type_name(message.type_url)}", "")
             return
-        self.message(inner)
+        if is_typed_struct:
+            self._typed_struct(inner)
+        else:
+            self.message(inner)
+
+    def _typed_struct(self, message: Any) -> None:
+        """What it says is checked as the type that it names: it must be readable as such."""
+        inner_class = api.class_for_url(message.type_url)
+        if inner_class is None:
+            return
+        inner = inner_class()
+        reader = Reader()
+        reader.read(struct_to_dict(message.value), inner)
+        for fault in reader.faults:
+            self.fail(fault.text, fault.path)
+        if not reader.faults:
+            self.message(inner)
 
     def _duration(self, message: Any) -> None:
         if message.seconds < 0 or message.nanos < 0:

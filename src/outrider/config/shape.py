@@ -17,7 +17,7 @@ _WRAPPERS: Final = frozenset(
     f"google.protobuf.{name}Value"
     for name in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes")
 )
-_TYPED_STRUCTS: Final = ("udpa.type.v1.TypedStruct", "xds.type.v3.TypedStruct")
+TYPED_STRUCTS: Final = ("udpa.type.v1.TypedStruct", "xds.type.v3.TypedStruct")
 
 
 class FieldShape:
@@ -60,7 +60,7 @@ class Shape:
         self.full_name: str = descriptor.full_name
         self.fields: dict[str, FieldShape] = {field.name: FieldShape(field) for field in descriptor.fields}
         self.oneofs: frozenset[str] = frozenset(oneof.name for oneof in descriptor.oneofs)
-        self.is_typed_struct: bool = self.full_name in _TYPED_STRUCTS
+        self.is_typed_struct: bool = self.full_name in TYPED_STRUCTS
 
 
 _shapes: dict[type[Message], Shape] = {}
