@@ -1,4 +1,4 @@
-"""HeaderMatcher: conditions on one header. Repeated headers are matched as one value, joined by commas.
+"""HeaderMatcher: conditions on one header. Of repeated headers each value is tried by itself, as Envoy 1.40 does.
 
 Source: `config.route.v3.HeaderMatcher`.
 """
@@ -36,17 +36,21 @@ class HeaderMatcher:
 
 
 class PresentHeader(HeaderMatcher):
-    """The header is there (or, inverted, is not)."""
+    """The header is there (or, inverted, is not). A missing one that counts as empty counts as being there."""
+
+    def __init__(self, name: bytes, invert: bool, missing_is_empty: bool = False) -> None:
+        super().__init__(name, invert)
+        self.missing_is_empty = missing_is_empty
 
     def matches(self, headers: HeaderMap) -> bool:
-        return (headers.get(self.name) is not None) != self.invert
+        return (self.missing_is_empty or headers.get(self.name) is not None) != self.invert
 
     def describe(self) -> str:
         return f"header {self.name.decode()} {'absent' if self.invert else 'present'}"
 
 
 class StringHeader(HeaderMatcher):
-    """The value satisfies a string matcher."""
+    """A value of the header satisfies a string matcher; inverted: none does."""
 
     def __init__(self, name: bytes, invert: bool, missing_is_empty: bool, matcher: StringMatcher) -> None:
         super().__init__(name, invert)
@@ -60,9 +64,12 @@ class StringHeader(HeaderMatcher):
                 return False
             value = b""
         elif headers.multi is not None:
-            joined = headers.get_joined(self.name)
-            if joined is not None:
-                value = joined
+            values = headers.multi.get(self.name)
+            if values is not None:
+                for each in values:
+                    if self.matcher.matches(each):
+                        return not self.invert
+                return self.invert
         return self.matcher.matches(value) != self.invert
 
     def describe(self) -> str:
@@ -97,9 +104,9 @@ def parse_header_matcher(view: View, context: Any = None) -> HeaderMatcher:
     kind = view.which("header_match_specifier")
     matcher: StringMatcher
     if kind is None:
-        return PresentHeader(name, invert)
+        return PresentHeader(name, invert, missing_is_empty)
     if kind == "present_match":
-        return PresentHeader(name, invert == view.flag("present_match"))
+        return PresentHeader(name, invert == view.flag("present_match"), missing_is_empty)
     if kind == "range_match":
         range_view = view.message("range_match")
         assert range_view is not None

@@ -91,11 +91,8 @@ class DomainTable:
 
 
 def host_without_port(authority: bytes) -> bytes:
-    """An authority without its port; IPv6 literals keep their colons."""
+    """An authority without what follows its last colon; IPv6 literals keep their colons."""
     colon = authority.rfind(b":")
-    if colon < 0:
+    if colon < 0 or authority.rfind(b"]") > colon:
         return authority
-    if authority[:1] == b"[":
-        return authority[:colon] if authority[colon - 1 : colon] == b"]" else authority
-    # Envoy takes what follows the last colon for a port only when it is a number; "a:b" stays whole.
-    return authority[:colon] if authority[colon + 1 :].isdigit() else authority
+    return authority[:colon]

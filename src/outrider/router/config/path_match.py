@@ -15,6 +15,8 @@ PATH_EXACT: Final = 1
 PATH_PREFIX: Final = 2
 PATH_SEPARATED_PREFIX: Final = 3
 PATH_CONNECT: Final = 4
+# Like PATH_OTHER, but sees path parameters even where the others do not.
+PATH_TEMPLATE: Final = 5
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -102,7 +104,7 @@ class RegexPath(PathMatch):
 
 class TemplatePath(PathMatch):
     def __init__(self, template: UriTemplate) -> None:
-        super().__init__(PATH_OTHER, b"", True)
+        super().__init__(PATH_TEMPLATE, b"", True)
         self.template = template
 
     def matches(self, path: bytes) -> bool:

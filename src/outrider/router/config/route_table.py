@@ -17,6 +17,8 @@ from outrider.router.config.path_match import (
     PATH_OTHER,
     PATH_PREFIX,
     PATH_SEPARATED_PREFIX,
+    PATH_TEMPLATE,
+    path_only,
 )
 
 if TYPE_CHECKING:
@@ -127,7 +129,9 @@ class RouteTable:
         self.scan: list[Route] | None = routes if len(routes) <= scan_limit else None
         self.sensitive = _PathIndex(routes, True)
         self.insensitive = _PathIndex(routes, False)
-        self.others: list[Route] = [r for r in routes if r.match is not None and r.match.path.kind == PATH_OTHER]
+        self.others: list[Route] = [
+            r for r in routes if r.match is not None and r.match.path.kind in (PATH_OTHER, PATH_TEMPLATE)
+        ]
         self.connects: list[Route] = [r for r in routes if r.match is not None and r.match.path.kind == PATH_CONNECT]
 
     def find(self, path: bytes, headers: RequestHeaderMap, info: StreamInfo, random_value: int) -> Route | None:
@@ -139,7 +143,7 @@ class RouteTable:
                 if (
                     match is not None
                     and match.path.kind != PATH_CONNECT
-                    and match.path.matches(path)
+                    and match.path.matches(path if match.path.kind != PATH_TEMPLATE else path_only(headers.path))
                     and (match.plain or match.conditions_hold(headers, info, random_value))
                 ):
                     return route
@@ -164,7 +168,7 @@ class RouteTable:
             match = route.match
             if (
                 match is not None
-                and match.path.matches(path)
+                and match.path.matches(path if match.path.kind != PATH_TEMPLATE else path_only(headers.path))
                 and (match.plain or match.conditions_hold(headers, info, random_value))
             ):
                 return route
