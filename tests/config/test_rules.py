@@ -112,7 +112,7 @@ def test_a_typed_struct_is_checked_as_what_it_names(outer: str) -> None:
     assert broken({"route_config": 5}) == [
         (
             "typed_config.route_config",
-            f"expected an object ({ROUTES}), found the number 5.0",
+            f"expected an object ({ROUTES}), found the number 5",
         )
     ]
     assert broken({"nonsense": 5}, "a/unknown.Type") == []

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
+from google.protobuf import descriptor_pb2
+
 from outrider.config import api, scalar
 from outrider.config.errors import ConfigError
 from outrider.config.outdated import RENAMED_FIELDS, renamed_type
@@ -138,6 +140,8 @@ class Reader:
             self.warnings.append(self._at(f"field is called '{today}' today", key, key))
             return table[today]
         hint = suggestion(key, [field.name for field in table.values()])
+        if _was_removed(message, key):
+            hint = " (Envoy removed it from its API)" + hint
         self._fault(f"no such field in {type_name}{hint}", key, key, unknown=True)
         return None
 
@@ -237,7 +241,7 @@ class Reader:
                 url = api.TYPE_URL_PREFIX + today
                 inner_class = api.message_class(today)
         if inner_class is None:
-            self._fault(f"could not find @type '{url}'{_old_api(url)}", "@type", "@type")
+            self._fault(f"could not find @type '{url}'{_type_hint(url)}", "@type", "@type")
             return
         inner: Any = inner_class()
         name = inner.DESCRIPTOR.full_name
@@ -326,7 +330,15 @@ class Reader:
             self._fault(str(error))
 
 
-def _old_api(url: str) -> str:
+def _was_removed(message: Any, key: str) -> bool:
+    """Whether the API reserves the name of a field that it once had (`Cluster.hosts` of v2)."""
+    definition = descriptor_pb2.DescriptorProto()
+    message.DESCRIPTOR.CopyToProto(definition)
+    return key in definition.reserved_name
+
+
+def _type_hint(url: str) -> str:
     name = api.type_name(url)
-    old = ".v2." in name or ".v2alpha." in name or name.startswith("envoy.api.")
-    return " (Envoy removed the v2 API in version 1.18: use the v3 type)" if old else ""
+    if ".v2." in name or ".v2alpha." in name or name.startswith("envoy.api."):
+        return " (Envoy removed the v2 API in version 1.18: use the v3 type)"
+    return suggestion(name, api.symbols(), 0.9)

@@ -105,9 +105,9 @@ def _read_enum(value: object, names: dict[str, int], folded: dict[str, int]) -> 
         raise ValueError(f"expected one of {', '.join(names)}, found {describe(value)}") from None
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
+def suggestion(name: str, known: Iterable[str], nearness: float = 0.6) -> str:
     """ " (did you mean 'x'?)", or nothing where no known name is near."""
-    close = difflib.get_close_matches(name, list(known), 1, 0.6)
+    close = difflib.get_close_matches(name, list(known), 1, nearness)
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 

@@ -43,6 +43,8 @@ def describe(value: object) -> str:
         return "an object"
     if isinstance(value, list):
         return "a list"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # what came through a Struct is a float
     return f"the number {value}"
 
 
