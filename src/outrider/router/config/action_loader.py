@@ -125,8 +125,9 @@ def load_redirect(view: View, match: RouteMatch) -> tuple[int, RedirectAction]:
     kind = view.which("path_rewrite_specifier")
     if kind == "path_redirect":
         action.path = view.text(kind).encode()
-        action.path_has_query = b"?" in action.path
-    elif kind is not None and view.has(kind):
+    elif kind == "path_rewrite":
+        action.path_format = _formatter(view, kind, "path", True)
+    elif kind == "regex_rewrite" or (kind == "prefix_rewrite" and view.text(kind)):
         action.path_rewrite = _load_rewrite(view, kind, match)
     action.strip_query = view.flag("strip_query")
     return REDIRECT_CODES[view.enum("response_code")], action

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from outrider.access_log.context import FormatContext
+
 if TYPE_CHECKING:
+    from outrider.access_log.formatter import Formatter
     from outrider.data.header_map import RequestHeaderMap
     from outrider.data.stream_info import StreamInfo
     from outrider.router.config.path_rewrite import PathRewrite
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 class RedirectAction:
     """Parts to replace; empty ones stay as in the request."""
 
-    __slots__ = ("scheme", "host", "port", "path", "path_has_query", "path_rewrite", "strip_query")
+    __slots__ = ("scheme", "host", "port", "path", "path_format", "path_rewrite", "strip_query")
 
     def __init__(self) -> None:
         self.scheme: bytes = b""
@@ -22,20 +25,21 @@ class RedirectAction:
         self.port: bytes = b""
         # `path_redirect`
         self.path: bytes = b""
-        self.path_has_query: bool = False
-        # `prefix_rewrite`, `regex_rewrite` or `path_rewrite`
+        # `path_rewrite`
+        self.path_format: Formatter | None = None
+        # `prefix_rewrite` or `regex_rewrite`
         self.path_rewrite: PathRewrite | None = None
         self.strip_query: bool = False
 
     def location(self, headers: RequestHeaderMap, info: StreamInfo) -> bytes:
         scheme = self.scheme if self.scheme else headers.scheme
         host = self.host if self.host else _host_for(headers, scheme, bool(self.port))
-        if self.path:
-            path = self.path
-            if self.path_has_query:
-                if self.strip_query:
-                    path = _without_query(path)
-            elif not self.strip_query:
+        path = self.path
+        if self.path_format is not None:
+            path = self.path_format.format_bytes(FormatContext(info, headers))
+        if path:
+            # A query of its own replaces that of the request.
+            if b"?" not in path and not self.strip_query:
                 path = path + headers.path[len(_without_query(headers.path)) :]
         else:
             path = headers.path
@@ -45,7 +49,8 @@ class RedirectAction:
                     path = rewritten
             if self.strip_query:
                 path = _without_query(path)
-        return scheme + b"://" + host + self.port + path
+        slash = b"" if path[:1] == b"/" else b"/"
+        return scheme + b"://" + host + self.port + slash + path
 
     def describe(self) -> str:
         parts = [(self.scheme + b"://") if self.scheme else b"", self.host, self.port, self.path]

@@ -170,7 +170,7 @@ class RouteEntry(Route):
         if path_rewrite is not None:
             path = path_rewrite.rewrite(headers, info)
             if path is not None:
-                if keep_original and headers.get(X_ENVOY_ORIGINAL_PATH) is None:
+                if keep_original:
                     headers.set(X_ENVOY_ORIGINAL_PATH, headers.path)
                 headers.path = path
 
@@ -188,6 +188,6 @@ def update_authority(
     if append_x_forwarded_host and old:
         forwarded = headers.get_joined(X_FORWARDED_HOST)
         # A retry or an internal redirect must not append the same host again.
-        if not forwarded or forwarded[forwarded.rfind(b",") + 1 :].strip() != old:
+        if not forwarded or forwarded[forwarded.rfind(b",") + 1 :] != old:
             headers.append(X_FORWARDED_HOST, old)
     headers.authority = host
