@@ -1,0 +1,78 @@
+"""The extension modules of this package, for setup.py; run as a module, builds them in place.
+
+Everything here is optional: where there is no C compiler, no Cython or no source of a library, the Python fallbacks
+serve (see `load.py`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+_FOLDER = Path(__file__).resolve().parent
+_ROOT = _FOLDER.parents[2]
+
+
+def llhttp_folder() -> Path:
+    """Where llhttp's C sources are; gets them when they are not there yet. Raises an exception when that fails."""
+    path = _ROOT / "tools" / "fetch_llhttp.py"
+    spec = importlib.util.spec_from_file_location("fetch_llhttp", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    folder: Path = module.fetch()
+    return folder
+
+
+def extensions() -> list[Any]:
+    """setuptools `Extension` objects, cythonized. A failure is told on stderr and leaves the module out."""
+    try:
+        from Cython.Build import cythonize
+        from setuptools import Extension
+
+        llhttp = llhttp_folder()
+    except Exception as error:
+        print(f"outrider: native HTTP/1 parser is not built: {error}", file=sys.stderr)
+        return []
+    sources = [_FOLDER / "http1.pyx", *(llhttp / "src" / name for name in ("api.c", "http.c", "llhttp.c"))]
+    parser = Extension(
+        "outrider.native.http1",
+        [_relative(source) for source in sources],
+        include_dirs=[_relative(llhttp / "include")],
+        extra_compile_args=["-O3", "-fno-strict-aliasing", "-Wno-unreachable-code"],
+        optional=True,
+    )
+    built: list[Any] = cythonize([parser], language_level=3, quiet=True)
+    return built
+
+
+def _relative(path: Path) -> str:
+    """setuptools wants sources relative to setup.py."""
+    try:
+        return path.relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return str(path)
+
+
+def build_in_place() -> None:
+    """Compile into this folder. Exits with 1 when something could not be built."""
+    import os
+
+    from setuptools import Distribution
+
+    os.chdir(_ROOT)
+    modules = extensions()
+    distribution = Distribution({"ext_modules": modules, "package_dir": {"": "src"}})
+    command: Any = distribution.get_command_obj("build_ext")
+    command.inplace = True
+    command.build_temp = str(_ROOT / "build" / "native")
+    command.ensure_finalized()
+    command.run()
+    if not list(_FOLDER.glob("http1.*.so")) + list(_FOLDER.glob("http1.*.pyd")):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    build_in_place()
