@@ -93,6 +93,15 @@ class ExtensionRegistry(Generic[T]):
         """The extension of that registered or older name."""
         return self._by_name.get(name)
 
+    def disable(self, name: str) -> bool:
+        """Forget an extension (`--disable-extensions`), so that configuration cannot name it. False: not known."""
+        extension = self._by_name.get(name)
+        if extension is None:
+            return False
+        self._by_type = {key: each for key, each in self._by_type.items() if each.name != extension.name}
+        self._by_name = {key: each for key, each in self._by_name.items() if each.name != extension.name}
+        return True
+
     def all(self) -> list[Extension[T]]:
         """Every extension of the category, in the order of registration."""
         return list(self._extensions)

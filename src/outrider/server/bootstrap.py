@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from outrider.server.options import Options
 
 DEFAULT_FLUSH_INTERVAL_MS: Final = 5000
-DOWNSTREAM_CONNECTIONS: Final = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+DOWNSTREAM_CONNECTIONS: Final = (
+    "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+)
 DOWNSTREAM_CONNECTIONS_NAME: Final = "envoy.resource_monitors.global_downstream_max_connections"
 GOOGLE_RE2: Final = "envoy.extensions.regex_engines.v3.GoogleRE2"
 
@@ -88,6 +90,15 @@ class BootstrapSettings:
         cluster_manager = view.message("cluster_manager")
         self.local_cluster_name: str = (
             cluster_manager.text("local_cluster_name") if cluster_manager is not None else ""
+        )
+        self.upstream_bind: View | None = (
+            cluster_manager.message("upstream_bind_config") if cluster_manager is not None else None
+        )
+        outliers = cluster_manager.message("outlier_detection") if cluster_manager is not None else None
+        self.outlier_log_path: str = outliers.text("event_log_path") if outliers is not None else ""
+        # The typed form wins over the older one, as in Envoy.
+        self.dns_resolver: View | None = view.message("typed_dns_resolver_config") or view.message(
+            "dns_resolution_config"
         )
         self.version_override: int | None = (
             view.integer("stats_server_version_override") if view.has("stats_server_version_override") else None

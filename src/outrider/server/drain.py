@@ -1,7 +1,7 @@
 """Draining: when the connections of a listener are asked to go away.
 
-Source: Envoy documentation, "Draining". A listener drains when the server does (`/drain_listeners?graceful`), when it is
-told to by itself, and while the server fails its health check.
+Source: Envoy documentation, "Draining". A listener drains when the server does (`/drain_listeners?graceful`), when it
+is told to by itself, and while the server fails its health check.
 """
 
 from __future__ import annotations

@@ -51,6 +51,9 @@ class MainProcess(SupervisorOwner):
         self.runtime = runtime
         self.dispatcher = dispatcher
         self.store = proxy.store
+        assert proxy.main_clusters is not None
+        self.clusters = proxy.main_clusters
+        self.clusters.on_update = self._hosts_changed
         self.stats = ServerStats(self.store, plan.workers)
         self.merger = StatsMerger(self.store)
         settings = plan.settings
@@ -86,6 +89,7 @@ class MainProcess(SupervisorOwner):
 
     async def start(self) -> None:
         """Start workers and control plane; the server is live some time later."""
+        self.proxy.start()
         if self.supervisor.template is None:
             await self._start_inline()
         else:
@@ -101,7 +105,7 @@ class MainProcess(SupervisorOwner):
         return {each.config.name: each.sockets for each in self.listeners.built}
 
     def on_workers_ready(self) -> None:
-        self.proxy.start_control(self._control_ready, self._hosts_changed)
+        self.clusters.control.start(self._control_ready)
 
     def _control_ready(self) -> None:
         """All clusters are initialized: serve."""
@@ -177,7 +181,7 @@ class MainProcess(SupervisorOwner):
             "log_levels": self.plan.log.levels,
             "health_failed": info.health_check_failed,
             "server_drain": info.drain_started if info.draining else -1.0,
-            "hosts": self.proxy.all_hosts(),
+            "hosts": self.clusters.all_hosts(),
             "draining": self.draining,
             "stopped": self.stopped,
         }
@@ -187,7 +191,7 @@ class MainProcess(SupervisorOwner):
         self.connections.pop(index, None)
 
     def on_worker_message(self, index: int, payload: Any) -> None:
-        self.proxy.on_worker_message(index, payload)
+        self.clusters.on_worker_message(payload)
 
     def _hosts_changed(self, update: Any) -> None:
         self.supervisor.broadcast(messages.HOSTS, update)
@@ -209,15 +213,19 @@ class MainProcess(SupervisorOwner):
     def refresh_gauges(self) -> None:
         """Bring the gauges of the process itself up to date."""
         stats = self.stats
-        info = self.plan.info
         stats.uptime.set(int(time.monotonic() - self.start_s))
         stats.total_connections.set(sum(self.connections.values()))
         stats.memory_allocated.set(allocated_bytes())
         stats.memory_heap_size.set(data_bytes())
         stats.memory_physical_size.set(resident_bytes())
-        stats.days_until_first_cert_expiring.set(self.proxy.days_until_first_certificate_expires())
-        if stats.live.value:
-            stats.state.set(DRAINING if info.health_check_failed or info.draining else LIVE)
+        self.clusters.control.show_circuit_breakers()
+        self.refresh_state()
+
+    def refresh_state(self) -> None:
+        """LIVE or DRAINING."""
+        info = self.plan.info
+        if self.stats.live.value:
+            self.stats.state.set(DRAINING if info.health_check_failed or info.draining else LIVE)
 
     def _flush_timer(self) -> None:
         self.collect_stats(self._flush)
@@ -278,6 +286,11 @@ class MainProcess(SupervisorOwner):
         names = self.listeners.stop(inbound_only)
         self.stopped += names
         self.supervisor.broadcast(messages.STOP_LISTENERS, names)
+
+    def unready_targets(self) -> list[tuple[str, list[str]]]:
+        """What initialization still waits for (`/init_dump`)."""
+        waiting = [name for name, control in self.clusters.control.controls.items() if not control.initialized]
+        return [("Server", [f"Cluster {name}" for name in waiting])] if waiting else []
 
     def uptime_s(self) -> int:
         return int(time.monotonic() - self.start_s)

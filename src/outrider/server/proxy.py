@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from outrider.access_log.file_writer import AccessLogManager
 from outrider.extensions.all_extensions import load_extensions
 from outrider.factory_context import FactoryContext, ServerInfo
+from outrider.server.clusters import MainClusters, WorkerClusters
 from outrider.server.listener_manager import BuiltListener, build_listeners
 from outrider.stats.store import Store
 from outrider.upstream.cluster_manager import ClusterManager
@@ -42,11 +43,9 @@ class Proxy:
         load_extensions()
         self.settings = settings
         self.store = store
+        self.dispatcher = dispatcher
         self.access_logs = AccessLogManager(
-            dispatcher,
-            store.scope("filesystem"),
-            options.file_flush_interval_ms,
-            options.file_flush_min_size_kb * 1024,
+            store, options.file_flush_interval_ms, options.file_flush_min_size_kb * 1024
         )
         self.cluster_manager = ClusterManager()
         self.cluster_manager.local_cluster_name = settings.local_cluster_name
@@ -62,9 +61,22 @@ class Proxy:
             max(options.worker_count(), 1),
             is_main,
         )
-        self.clusters = build_clusters(settings, self.context)
+        for view in settings.secrets:
+            self.context.secrets[view.text("name")] = view
+        self.main_clusters: MainClusters | None = None
+        self.worker_clusters: WorkerClusters | None = None
+        if is_main:
+            self.main_clusters = MainClusters(settings, self.context)
+        else:
+            self.worker_clusters = WorkerClusters(settings, self.context)
         self.listeners: list[BuiltListener] = build_listeners(settings.listeners, self.context)
 
+    def start(self) -> None:
+        """Begin what needs the loop."""
+        self.access_logs.start(self.dispatcher)
 
-def build_clusters(settings: BootstrapSettings, context: FactoryContext) -> None:
-    """Build every static cluster into the context's cluster manager."""
+    def close(self) -> None:
+        """Write out and let go."""
+        if self.main_clusters is not None:
+            self.main_clusters.control.stop()
+        self.access_logs.close()

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from outrider.server.admin.server import AdminServer
     from outrider.server.bootstrap import BootstrapSettings
     from outrider.server.listener_manager import ListenerManagerStats, MainListeners
-    from outrider.server.main_process import MainProcess
-    from outrider.server.plan import ServerPlan
     from outrider.server.proxy import Proxy
 
 _main_log: Final = logging.getLogger("outrider.main")
@@ -88,8 +86,8 @@ class Startup:
             "overload.global_downstream_max_connections"
         ):
             _main_log.info(
-                "There is no configured limit to the number of allowed active downstream connections. Configure a limit "
-                "in `envoy.resource_monitors.global_downstream_max_connections` resource monitor."
+                "There is no configured limit to the number of allowed active downstream connections. Configure a "
+                "limit in `envoy.resource_monitors.global_downstream_max_connections` resource monitor."
             )
 
     def bind(self) -> None:
@@ -163,7 +161,7 @@ def run(startup: Startup) -> int:
 
         def worker_main(index: int, channel: Any) -> None:
             if startup.admin is not None:
-                startup.admin.close()
+                startup.admin.release()
             run_worker(plan, sockets, index, channel)
 
         template = Template.start(worker_main)

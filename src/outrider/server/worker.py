@@ -51,6 +51,8 @@ class Worker(ChannelHandler):
             plan.options, plan.settings, plan.info, self.store, dispatcher, self.runtime,
             None if plan.workers <= 1 else plan.arena, index, False,
         )  # fmt: skip
+        assert self.proxy.worker_clusters is not None
+        self.clusters = self.proxy.worker_clusters
         self.listeners = WorkerListeners(
             self.proxy.listeners, self.proxy.context, plan.settings.max_downstream_connections
         )
@@ -61,6 +63,8 @@ class Worker(ChannelHandler):
     def attach(self, channel: Channel) -> None:
         """The channel is up: tell main that everything is built."""
         self.channel = channel
+        self.clusters.link.channel = channel
+        self.proxy.start()
         channel.send(messages.READY, os.getpid())
 
     def on_message(self, channel: Channel, kind: str, payload: Any) -> None:
@@ -69,7 +73,7 @@ class Worker(ChannelHandler):
         elif kind == messages.RUNTIME:
             self.runtime.replace(build_entries(payload))
         elif kind == messages.HOSTS:
-            self.proxy.apply_hosts(payload)
+            self.clusters.apply(payload)
         elif kind == messages.LOG_LEVELS:
             self.plan.log.set_levels(payload)
         elif kind == messages.REOPEN_LOGS:
@@ -89,7 +93,7 @@ class Worker(ChannelHandler):
         if kind == messages.STATS:
             return self.snapshots.take(), self.listeners.connections()
         if kind == messages.CLUSTERS:
-            return self.proxy.host_stats()
+            return self.clusters.host_stats()
         if kind == messages.MEMORY:
             return resident_bytes(), allocated_bytes()
         raise ValueError(f"unknown request {kind}")
@@ -115,7 +119,7 @@ class Worker(ChannelHandler):
             self.plan.info.health_check_failed = state["health_failed"]
             self._server_drain(state["server_drain"])
         for update in state["hosts"]:
-            self.proxy.apply_hosts(update)
+            self.clusters.apply(update)
         self.listeners.drain(state["draining"])
         stopped = state["stopped"]
         sockets = {name: opened for name, opened in self.sockets.items() if name not in stopped}

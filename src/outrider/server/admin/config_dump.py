@@ -61,9 +61,8 @@ class ConfigDumpHandler:
             if field is None:
                 continue
             if not field.is_repeated:
-                return AdminResponse(
-                    f"{resource} is not a repeated field. Use ?mask={resource} to get only this field", 400, PLAIN, _NOSNIFF
-                )
+                text = f"{resource} is not a repeated field. Use ?mask={resource} to get only this field"
+                return AdminResponse(text, 400, PLAIN, _NOSNIFF)
             entries = list(getattr(dump, resource))
             # The paths of a mask lead through the packed message of each entry.
             if paths and not all(trim(entry, paths) for entry in entries):

@@ -32,4 +32,5 @@ class ListenerHandlers:
             if len(bound) > 1:
                 status["additional_local_addresses"] = [address_tree(each) for each in bound[1:]]
             statuses.append(status)
-        return AdminResponse(to_json_text({"listener_statuses": statuses} if statuses else {}) + "\n", content_type=JSON)
+        tree = {"listener_statuses": statuses} if statuses else {}
+        return AdminResponse(to_json_text(tree) + "\n", content_type=JSON)
