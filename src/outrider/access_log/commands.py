@@ -141,6 +141,6 @@ def _coalesce_entry(entry: object) -> FormatOp:
 
 
 def _coalesce_command(command: str, argument: str, length: int | None) -> FormatOp:
-    if command not in PLAIN and command not in COMMANDS and command not in ("COALESCE", *_NEED_CEL):
+    if command not in PLAIN and command not in COMMANDS and command != "COALESCE" and command not in _NEED_CEL:
         raise FormatError(f"unknown command: '{command}'")
     return built_in_command(command, argument, length)

@@ -64,7 +64,7 @@ class FileStats:
 class FileThread:
     """The writing half of a file. Its counts are written by this thread only and read by the loop."""
 
-    __slots__ = ("path", "batches", "completed", "failed", "reopen_failed", "done_bytes", "_fd", "_pipe", "_thread")
+    __slots__ = ("path", "batches", "completed", "failed", "reopen_failed", "done_bytes", "_fd", "_pipe", "_writer")
 
     def __init__(self, path: str) -> None:
         """Opens the file. Raises OSError."""
@@ -77,17 +77,17 @@ class FileThread:
         self.done_bytes: int = 0
         self._fd: int = open_log(path)
         self._pipe: bool = stat.S_ISFIFO(os.fstat(self._fd).st_mode)
-        self._thread: threading.Thread | None = None
+        self._writer: threading.Thread | None = None
 
     def hand_over(self, lines: list[bytes]) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=f"log {self.path}", daemon=True)
-            self._thread.start()
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._run, name=f"log {self.path}", daemon=True)
+            self._writer.start()
         self.batches.put(lines)
 
     def stop(self) -> None:
         """Write what is left, close the file."""
-        thread = self._thread
+        thread = self._writer
         if thread is not None:
             self.batches.put(_STOP)
             thread.join(_CLOSE_SECONDS)
@@ -145,7 +145,7 @@ class LogFile:
     """One file as loggers see it, shared by all that name its path."""
 
     __slots__ = (
-        "path", "_stats", "_min_flush", "_lines", "_size", "_buffered", "_thread", "_started", "_completed", "_failed",
+        "path", "_stats", "_min_flush", "_lines", "_size", "_buffered", "_writer", "_started", "_completed", "_failed",
         "_reopen_failed", "_done",
     )  # fmt: skip
 
@@ -158,7 +158,7 @@ class LogFile:
         # Bytes in `_lines`, and bytes ever accepted.
         self._size: int = 0
         self._buffered: int = 0
-        self._thread = FileThread(path)
+        self._writer = FileThread(path)
         self._started: bool = False
         # What of the thread's counts is already in the stats.
         self._completed: int = 0
@@ -172,7 +172,7 @@ class LogFile:
         if not size:
             return
         stats = self._stats
-        if self._buffered - self._thread.done_bytes > _BACKLOG_LIMIT:
+        if self._buffered - self._writer.done_bytes > _BACKLOG_LIMIT:
             stats.write_dropped.inc()
             return
         self._lines.append(line)
@@ -187,14 +187,14 @@ class LogFile:
         """Hand what is buffered to the thread, take its counts over."""
         if self._lines:
             self._started = True
-            self._thread.hand_over(self._lines)
+            self._writer.hand_over(self._lines)
             self._lines = []
             self._size = 0
         self.collect()
 
     def collect(self) -> None:
         """Bring the stats up to what the thread has done."""
-        thread = self._thread
+        thread = self._writer
         stats = self._stats
         completed = thread.completed
         if completed != self._completed:
@@ -216,11 +216,11 @@ class LogFile:
     def reopen(self) -> None:
         """Write what is buffered to the old file, then open the path anew."""
         self.flush()
-        self._thread.hand_over(_REOPEN)
+        self._writer.hand_over(_REOPEN)
 
     def close(self) -> None:
         self.flush()
-        self._thread.stop()
+        self._writer.stop()
         self.collect()
 
 

@@ -64,37 +64,32 @@ class JsonString(JsonNode):
 
 
 class JsonObject(JsonNode):
-    """Members with their keys; None when all are left out."""
+    """Members with their keys. Rendered without the empty ones; None when all are left out."""
 
-    def __init__(self, keys: list[bytes], members: list[JsonNode], omit_empty: bool) -> None:
+    def __init__(self, keys: list[bytes], members: list[JsonNode]) -> None:
         # Each with quotes and colon.
         self.keys = keys
         self.members = members
-        self.omit_empty = omit_empty
 
     def render(self, context: FormatContext) -> bytes:
         parts: list[bytes] = []
         keys = self.keys
-        omit_empty = self.omit_empty
         for index, member in enumerate(self.members):
             text = member.text(context)
             if text is not None:
                 parts.append(keys[index] + text)
-            elif not omit_empty:
-                parts.append(keys[index] + b"null")
         return b"{" + b",".join(parts) + b"}"
 
     def text(self, context: FormatContext) -> bytes | None:
         rendered = self.render(context)
-        return None if self.omit_empty and len(rendered) == 2 else rendered
+        return None if len(rendered) == 2 else rendered
 
 
 class JsonList(JsonNode):
-    """Items; never left out itself."""
+    """Items. Rendered without the empty ones; never left out itself."""
 
-    def __init__(self, items: list[JsonNode], omit_empty: bool) -> None:
+    def __init__(self, items: list[JsonNode]) -> None:
         self.items = items
-        self.omit_empty = omit_empty
 
     def text(self, context: FormatContext) -> bytes | None:
         parts: list[bytes] = []
@@ -102,13 +97,11 @@ class JsonList(JsonNode):
             text = item.text(context)
             if text is not None:
                 parts.append(text)
-            elif not self.omit_empty:
-                parts.append(b"null")
         return b"[" + b",".join(parts) + b"]"
 
 
 class JsonFormatter(LineFormatter):
-    """A whole line, newline included."""
+    """A whole line, newline included, of a template whose empty members are left out."""
 
     def __init__(self, root: JsonObject) -> None:
         self.root = root
@@ -117,24 +110,77 @@ class JsonFormatter(LineFormatter):
         return self.root.render(context) + b"\n"
 
 
+class FlatJsonFormatter(LineFormatter):
+    """A whole line of a template whose members are all there: constant text with values between."""
+
+    def __init__(self, texts: list[bytes], leaves: list[JsonNode]) -> None:
+        # One more than there are leaves.
+        self.texts = texts
+        self.leaves = leaves
+
+    def format_bytes(self, context: FormatContext) -> bytes:
+        texts = self.texts
+        parts: list[bytes] = [texts[0]]
+        for index, leaf in enumerate(self.leaves):
+            text = leaf.text(context)
+            parts.append(b"null" if text is None else text)
+            parts.append(texts[index + 1])
+        return b"".join(parts)
+
+
+class _Flattening:
+    """A template on its way to FlatJsonFormatter."""
+
+    def __init__(self) -> None:
+        self.texts: list[bytes] = []
+        self.leaves: list[JsonNode] = []
+        self.pending: bytes = b""
+
+    def add(self, node: JsonNode) -> None:
+        if isinstance(node, JsonObject):
+            self.pending += b"{"
+            for index, member in enumerate(node.members):
+                self.pending += (b"," if index else b"") + node.keys[index]
+                self.add(member)
+            self.pending += b"}"
+        elif isinstance(node, JsonList):
+            self.pending += b"["
+            for index, item in enumerate(node.items):
+                self.pending += b"," if index else b""
+                self.add(item)
+            self.pending += b"]"
+        elif isinstance(node, JsonConstant):
+            self.pending += node.rendered or b"null"
+        else:
+            self.texts.append(self.pending)
+            self.leaves.append(node)
+            self.pending = b""
+
+
 def parse_json_format(
     template: dict[str, object], parsers: Sequence[CommandParser] = (), omit_empty: bool = False
-) -> JsonFormatter:
+) -> LineFormatter:
     """Compile a `json_format`. Raises FormatError."""
-    return JsonFormatter(_object(template, parsers, omit_empty))
+    root = _object(template, parsers, omit_empty)
+    if omit_empty:
+        return JsonFormatter(root)
+    flat = _Flattening()
+    flat.add(root)
+    flat.texts.append(flat.pending + b"\n")
+    return FlatJsonFormatter(flat.texts, flat.leaves)
 
 
 def _object(template: dict[str, object], parsers: Sequence[CommandParser], omit_empty: bool) -> JsonObject:
     keys = sorted(template)
     members = [_node(template[key], parsers, omit_empty) for key in keys]
-    return JsonObject([quoted_key(key) + b":" for key in keys], members, omit_empty)
+    return JsonObject([quoted_key(key) + b":" for key in keys], members)
 
 
 def _node(value: object, parsers: Sequence[CommandParser], omit_empty: bool) -> JsonNode:
     if isinstance(value, dict):
         return _object(value, parsers, omit_empty)
     if isinstance(value, list):
-        return JsonList([_node(item, parsers, omit_empty) for item in value], omit_empty)
+        return JsonList([_node(item, parsers, omit_empty) for item in value])
     if not isinstance(value, str):
         return JsonConstant(None if value is None else json_text(value))
     ops = parse_ops(value, parsers)

@@ -54,7 +54,7 @@ class LocalReplyConfig:
     def __init__(self, mappers: list[ResponseMapper], body_format: FormatString | None) -> None:
         self.mappers = mappers
         self.body_format = body_format
-        # What `rewrite` says of the body it returned last; kept here because compiled code makes no tuples for it.
+        # Content type of the body that `rewrite` returned last.
         self.content_type: bytes = _TEXT
 
     @classmethod
