@@ -27,9 +27,18 @@ RESET_PROTOCOL_ERROR: Final = 10
 RESET_OVERLOAD_MANAGER: Final = 11
 RESET_HTTP1_PREMATURE_UPSTREAM_HALF_CLOSE: Final = 12
 RESET_REASON_TEXT: Final[list[str]] = [
-    "local reset", "local refused stream reset", "remote reset", "remote refused stream reset",
-    "local connection failure", "remote connection failure", "connection timeout", "connection termination", "overflow",
-    "remote error with CONNECT request", "protocol error", "overload manager reset",
+    "local reset",
+    "local refused stream reset",
+    "remote reset",
+    "remote refused stream reset",
+    "local connection failure",
+    "remote connection failure",
+    "connection timeout",
+    "connection termination",
+    "overflow",
+    "remote error with CONNECT request",
+    "protocol error",
+    "overload manager reset",
     "http1 premature upstream half close",
 ]
 

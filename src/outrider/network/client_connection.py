@@ -190,5 +190,3 @@ async def _race(loop: asyncio.AbstractEventLoop, plan: ConnectPlan) -> tuple[soc
 def _close_late(task: asyncio.Task[socket.socket]) -> None:
     if not task.cancelled() and task.exception() is None:
         task.result().close()
-
-
