@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class IpRangeBranch:
-    """Where a range leads; `exclusive`: shorter prefixes are not tried when that leads nowhere."""
+    """Where a range leads; `exclusive`: only as the most specific range that holds the address."""
 
     __slots__ = ("on_match", "exclusive")
 
@@ -53,15 +53,17 @@ class IpTree(MatchTree):
                 return None
         if not isinstance(address, Address):
             return None
+        first = True
         for branches in self.table.find_all(address):
             assert isinstance(branches, list)
             for branch in branches:
                 assert isinstance(branch, IpRangeBranch)
+                if branch.exclusive and not first:
+                    continue
                 found = branch.on_match.resolve(data, noted)
                 if found is not None:
                     return found
-                if branch.exclusive:
-                    return None
+                first = False
         return None
 
 
@@ -71,20 +73,21 @@ class DomainTree(MatchTree):
     def __init__(self, data_input: DataInput, branches: dict[bytes, OnMatch], on_no_match: OnMatch | None) -> None:
         super().__init__(on_no_match)
         self.input = data_input
-        # Keys are lower-case: a domain, a suffix with its leading dot, or "*".
+        # Keys: a domain, a suffix with its leading dot, or "*".
         self.branches = branches
 
     def search(self, data: MatchingData, noted: list[object] | None) -> object | None:
         value = self.input.get(data)
         if not isinstance(value, bytes) or not value:
             return None
-        name = value.lower()
+        name = value
+        # Names are compared as they are; Envoy folds no case here.
         on_match = self.branches.get(name) if name[:1] not in (b".", b"*") else None
         if on_match is not None:
             found = on_match.resolve(data, noted)
             if found is not None:
                 return found
-        dot = name.find(b".", 1)
+        dot = name.find(b".")
         while dot >= 0:
             on_match = self.branches.get(name[dot:])
             if on_match is not None:

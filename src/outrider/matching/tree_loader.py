@@ -43,15 +43,24 @@ class ActionLoader:
         """From the TypedExtensionConfig of an action; never None. Raises ConfigError."""
         raise NotImplementedError
 
+    def check_input(self, data_input: View, type_name: str) -> None:
+        """Raise ConfigError for an input that makes no sense to this user of trees."""
 
-def load_tree(view: View, actions: ActionLoader, context: Any, http: bool = True) -> MatchTree:
-    """From a Matcher (xds's or Envoy's older one). `http`: inputs of requests may be used. Raises ConfigError."""
-    return _TreeLoader(actions, context, http).tree(view)
+
+def load_tree(
+    view: View, actions: ActionLoader, context: Any, http: bool = True, keep_matching: bool = False
+) -> MatchTree:
+    """From a Matcher (xds's or Envoy's older one). Raises ConfigError.
+
+    `http`: inputs of requests may be used. `keep_matching`: the user of the tree makes sense of that field.
+    """
+    return _TreeLoader(actions, context, http, keep_matching).tree(view)
 
 
 class _TreeLoader:
-    def __init__(self, actions: ActionLoader, context: Any, http: bool) -> None:
+    def __init__(self, actions: ActionLoader, context: Any, http: bool, keep_matching: bool) -> None:
         self.actions = actions
+        self.keep_matching = keep_matching
         self.context = context
         self.registries: list[ExtensionRegistry[DataInput]] = [NETWORK_INPUTS, COMMON_INPUTS]
         if http:
@@ -78,6 +87,8 @@ class _TreeLoader:
     def on_match(self, view: View) -> OnMatch:
         kind = view.which("on_match")
         keep_matching = view.flag("keep_matching")
+        if keep_matching and not self.keep_matching:
+            raise view.error("keep_matching is not supported in this context", "keep_matching")
         if kind == "matcher":
             inner = view.message(kind)
             assert inner is not None
@@ -161,6 +172,7 @@ class _TreeLoader:
 
     def _input(self, view: View) -> DataInput:
         type_name = view.any_type("typed_config")
+        self.actions.check_input(view, type_name)
         for registry in self.registries:
             if registry.find(type_name) is not None:
                 return registry.create(view, self.context)
@@ -168,10 +180,9 @@ class _TreeLoader:
 
 
 def _domain_key(view: View, domain: str) -> bytes:
-    text = domain.lower()
-    if text == "*":
+    if domain == "*":
         return b"*"
-    rest = text[1:] if text.startswith("*.") else text
+    rest = domain[1:] if domain.startswith("*.") else domain
     if "*" in rest:
         raise view.error(f"Invalid wildcard domain format: {domain}", "domains")
     return rest.encode()

@@ -16,10 +16,25 @@ if TYPE_CHECKING:
 _ROUTE: Final = "envoy.config.route.v3.Route"
 _ROUTE_LIST: Final = "envoy.config.route.v3.RouteList"
 
+# Trees of routes see requests before any filter has run.
+_INPUTS: Final = frozenset(
+    (
+        "envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
+        "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput",
+        "xds.type.matcher.v3.HttpAttributesCelMatchInput",
+    )
+)
+
 
 class _RouteActions(ActionLoader):
     def __init__(self, loader: RouteLoader) -> None:
         self.loader = loader
+
+    def check_input(self, data_input: View, type_name: str) -> None:
+        if type_name not in _INPUTS:
+            raise data_input.error(
+                f"Route table can only match on request headers, saw type.googleapis.com/{type_name}", "typed_config"
+            )
 
     def load(self, action: View) -> object:
         name = action.text("name")

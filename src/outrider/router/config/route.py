@@ -14,6 +14,7 @@ from outrider.access_log.context import FormatContext
 from outrider.http.header_mutation import HeaderParser
 from outrider.http.route import HttpRoute
 from outrider.router.config.filter_configs import NO_FILTER_CONFIGS, FilterConfigs
+from outrider.stats.metrics import UNIT_MILLISECONDS
 
 if TYPE_CHECKING:
     from outrider.data.header_map import RequestHeaderMap, ResponseHeaderMap
@@ -60,6 +61,21 @@ class RouteStats:
     def __init__(self, name: str, scope: Scope) -> None:
         self.name = name
         self.scope = scope
+        create_request_stats(scope)
+
+
+def create_request_stats(scope: Scope) -> None:
+    """Make the stats of a route or virtual cluster appear before anything is counted, as in Envoy."""
+    for counter in (
+        "upstream_rq_retry",
+        "upstream_rq_retry_limit_exceeded",
+        "upstream_rq_retry_overflow",
+        "upstream_rq_retry_success",
+        "upstream_rq_timeout",
+        "upstream_rq_total",
+    ):
+        scope.counter(counter)
+    scope.histogram("upstream_rq_time", UNIT_MILLISECONDS)
 
 
 @mypyc_attr(allow_interpreted_subclasses=False)

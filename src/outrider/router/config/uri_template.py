@@ -65,13 +65,10 @@ class _Parser:
                     raise TemplateError(f'Invalid literal: "{segment}"')
                 raise TemplateError(f'Unmatched variable bracket in mixed pattern: "{segment}"')
             variable, _, suffix = rest.partition("}")
+            if suffix and not _LITERAL.fullmatch(suffix):
+                raise TemplateError(f'Invalid suffix literal: "{suffix}"')
             text = _quote(self._literal(prefix)) if prefix else ""
-            text += self._variable(variable)
-            if suffix:
-                if not _LITERAL.fullmatch(suffix):
-                    raise TemplateError(f'Invalid suffix literal: "{suffix}"')
-                text += _quote(suffix)
-            return text
+            return text + self._variable(variable) + _quote(suffix)
         if segment.startswith("**"):
             if not last:
                 raise TemplateError("Prefix match not supported.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from outrider.data.header_names import X_ENVOY_INTERNAL, X_FORWARDED_PROTO
 from outrider.router.config.redirect import RedirectRoute
 from outrider.router.config.redirect_action import TlsRedirect
+from outrider.router.config.route import create_request_stats
 from outrider.router.config.route_table import RouteTable
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class VirtualCluster:
         self.matchers = matchers
         # For stats by response code (`upstream_rq_200`, `upstream_rq_2xx`, `upstream_rq_time`).
         self.scope = scope
+        create_request_stats(scope)
         self.upstream_rq_retry = scope.counter("upstream_rq_retry")
         self.upstream_rq_retry_limit_exceeded = scope.counter("upstream_rq_retry_limit_exceeded")
         self.upstream_rq_retry_overflow = scope.counter("upstream_rq_retry_overflow")
