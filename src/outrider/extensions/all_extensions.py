@@ -8,8 +8,10 @@ from typing import Final
 EXTENSIONS: Final = (
     "filters.listener.http_inspector",
     "filters.listener.tls_inspector",
+    "filters.network.direct_response",
     "filters.network.echo",
     "filters.network.http_connection_manager",
+    "filters.network.tcp_proxy",
     "filters.http.router",
     "internal_redirect_predicates.allow_listed_routes",
     "internal_redirect_predicates.previous_routes",

@@ -1,8 +1,8 @@
-"""envoy.filters.network.echo: sends back what comes in."""
+"""envoy.filters.network.echo: sends back what it gets."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from outrider.network.connection import Connection
 from outrider.network.filter import STOP, NetworkFilter
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from outrider.config.view import View
     from outrider.factory_context import FactoryContext
 
+TYPE: Final = "envoy.extensions.filters.network.echo.v3.Echo"
 
-class EchoFilter(NetworkFilter):
-    """Writes each chunk back, the end of the stream included; stops reading while the peer does not take it."""
 
-    __slots__ = ()
+class Echo(NetworkFilter):
+    """Reading stops while the peer does not take back its own bytes."""
 
     def initialize(self, connection: Connection) -> None:
         NetworkFilter.initialize(self, connection)
@@ -38,11 +38,9 @@ class EchoFactory(NetworkFilterFactory):
     is_terminal = True
 
     def create(self) -> NetworkFilter:
-        return EchoFilter()
+        return Echo()
 
 
-@NETWORK_FILTERS.register(
-    "envoy.filters.network.echo", "envoy.extensions.filters.network.echo.v3.Echo", "envoy.echo"
-)
+@NETWORK_FILTERS.register("envoy.filters.network.echo", TYPE, "envoy.echo")
 def create(config: View, context: FactoryContext) -> NetworkFilterFactory:
     return EchoFactory()

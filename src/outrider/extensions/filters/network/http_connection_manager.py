@@ -23,7 +23,6 @@ from outrider.http.conn_manager_settings import (
     CodecFactory,
     DrainDecision,
     HcmSettings,
-    RouteProvider,
     UpgradeFilterChain,
 )
 from outrider.http.conn_manager_stats import HcmStats, ListenerHttpStats

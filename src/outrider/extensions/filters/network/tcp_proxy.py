@@ -1,0 +1,206 @@
+"""envoy.filters.network.tcp_proxy: configuration, and the way to the clusters."""
+
+from __future__ import annotations
+
+from random import randrange
+from typing import TYPE_CHECKING, Final
+
+from outrider.access_log.access_log import create_access_logs
+from outrider.data.filter_state import FilterStateObject
+from outrider.network.connection import Connection
+from outrider.network.filter import NetworkFilter
+from outrider.network.filter_registry import NETWORK_FILTERS, NetworkFilterFactory
+from outrider.network.tcp_proxy import (
+    FAILED_CONNECT,
+    FAILED_NO_CLUSTER,
+    FAILED_NO_HOST,
+    FAILED_OVERFLOW,
+    TcpProxy,
+    TcpProxySettings,
+    TcpProxyStats,
+    UpstreamConnector,
+)
+from outrider.router.config.hash_policy import hash64
+from outrider.upstream.cluster_manager import ClusterManager
+from outrider.upstream.conn_pool import POOL_OVERFLOW, PendingStream, TcpPoolCallbacks
+from outrider.upstream.host import Host
+from outrider.upstream.load_balancer_context import LoadBalancerContext
+
+if TYPE_CHECKING:
+    from outrider.config.view import View
+    from outrider.factory_context import FactoryContext
+
+TYPE: Final = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
+# Filter state that overrides the cluster (Envoy's well-known key).
+CLUSTER_KEY: Final = "envoy.tcp_proxy.cluster"
+
+
+class Choice:
+    """A cluster with its weight and load balancing criteria."""
+
+    __slots__ = ("name", "weight", "metadata")
+
+    def __init__(self, name: str, weight: int, metadata: dict[str, object] | None) -> None:
+        self.name = name
+        self.weight = weight
+        self.metadata = metadata
+
+
+class TcpContext(LoadBalancerContext):
+    """What the load balancer may know of a proxied connection."""
+
+    def __init__(self, proxy: TcpProxy, metadata: dict[str, object] | None, source_ip_hash: bool) -> None:
+        self.proxy = proxy
+        self.metadata = metadata
+        self.source_ip_hash = source_ip_hash
+
+    def compute_hash_key(self) -> int | None:
+        if not self.source_ip_hash:
+            return None
+        return hash64(self.proxy.connection.info.remote_address.host_bytes)
+
+    def metadata_match(self) -> dict[str, object] | None:
+        return self.metadata
+
+    def downstream_connection(self) -> Connection | None:
+        return self.proxy.connection
+
+
+class Attempt(TcpPoolCallbacks):
+    """One wait for an upstream connection."""
+
+    def __init__(self, proxy: TcpProxy, cluster_name: str) -> None:
+        self.proxy = proxy
+        self.cluster_name = cluster_name
+
+    def on_pool_ready(self, connection: Connection, host: Host) -> None:
+        self.proxy.on_connected(connection, host, host.address, self.cluster_name)
+
+    def on_pool_failure(self, reason: int, details: str, host: Host) -> None:
+        self.proxy.on_failed(FAILED_OVERFLOW if reason == POOL_OVERFLOW else FAILED_CONNECT, details, host)
+
+
+class ClusterConnector(UpstreamConnector):
+    """Connects by way of the cluster manager."""
+
+    def __init__(self, clusters: ClusterManager, choices: list[Choice], source_ip_hash: bool) -> None:
+        self.clusters = clusters
+        self.choices = choices
+        self.total = sum(choice.weight for choice in choices)
+        self.source_ip_hash = source_ip_hash
+
+    def _choose(self, proxy: TcpProxy) -> Choice:
+        state = proxy.connection.info.filter_state
+        if state is not None:
+            override = state.get(CLUSTER_KEY)
+            if isinstance(override, FilterStateObject):
+                return Choice(override.serialize() or "", 1, None)
+        if len(self.choices) == 1:
+            return self.choices[0]
+        mark = randrange(self.total)
+        for choice in self.choices:
+            mark -= choice.weight
+            if mark < 0:
+                return choice
+        return self.choices[-1]
+
+    def connect(self, proxy: TcpProxy) -> None:
+        choice = self._choose(proxy)
+        proxy.cluster_name = choice.name
+        cluster = self.clusters.get(choice.name)
+        if cluster is None:
+            proxy.on_failed(FAILED_NO_CLUSTER, "", None)
+            return
+        if proxy.info is not None:
+            proxy.info.cluster = cluster.info
+            proxy.info.cluster_name = choice.name
+        pool = cluster.choose_tcp_pool(0, TcpContext(proxy, choice.metadata, self.source_ip_hash))
+        if pool is None:
+            proxy.on_failed(FAILED_NO_HOST, "", None)
+            return
+        proxy.pending = pool.new_connection(Attempt(proxy, choice.name))
+
+    def cancel(self, proxy: TcpProxy) -> None:
+        if isinstance(proxy.pending, PendingStream):
+            proxy.pending.cancel()
+
+    def on_attempts_exceeded(self, proxy: TcpProxy) -> None:
+        cluster = self.clusters.get(proxy.cluster_name)
+        if cluster is not None:
+            cluster.info.stats.upstream_cx_connect_attempts_exceeded.inc()
+
+
+class TcpProxyFactory(NetworkFilterFactory):
+    """Makes the filter of each connection."""
+
+    is_terminal = True
+
+    def __init__(self, settings: TcpProxySettings) -> None:
+        self.settings = settings
+
+    def create(self) -> NetworkFilter:
+        return TcpProxy(self.settings)
+
+
+@NETWORK_FILTERS.register("envoy.filters.network.tcp_proxy", TYPE, "envoy.tcp_proxy")
+def create(config: View, context: FactoryContext) -> NetworkFilterFactory:
+    """Raises ConfigError."""
+    stats = TcpProxyStats(context.root_scope.scope(f"tcp.{config.text('stat_prefix')}."))
+    settings = TcpProxySettings(stats, _connector(config, context))
+    idle = config.millis("idle_timeout")
+    if idle is not None:
+        settings.idle_timeout_ms = idle
+    settings.downstream_idle_timeout_ms = config.millis("downstream_idle_timeout") or 0
+    settings.upstream_idle_timeout_ms = config.millis("upstream_idle_timeout") or 0
+    settings.max_connect_attempts = config.integer("max_connect_attempts", 1)
+    back_off = config.message("backoff_options")
+    if back_off is not None:
+        base = back_off.millis("base_interval") or 0
+        settings.backoff_base_ms = base
+        longest = back_off.millis("max_interval")
+        settings.backoff_max_ms = base * 10 if longest is None else longest
+        if settings.backoff_max_ms < base:
+            raise back_off.error("max_interval must be greater than or equal to base_interval", "max_interval")
+    settings.max_duration_ms = config.millis("max_downstream_connection_duration") or 0
+    settings.max_duration_jitter = config.number("max_downstream_connection_duration_jitter_percentage") / 100.0
+    settings.access_logs = create_access_logs(config.messages("access_log"), context)
+    settings.log_flush_interval_ms = config.millis("access_log_flush_interval") or 0
+    settings.log_on_connected = config.flag("flush_access_log_on_connected")
+    options = config.message("access_log_options")
+    if options is not None:
+        if config.has("access_log_flush_interval") or config.has("flush_access_log_on_connected"):
+            raise config.error(
+                "Only one of access_log_flush_interval or access_log_options.access_log_flush_interval can be specified.",
+                "access_log_options",
+            )
+        settings.log_flush_interval_ms = options.millis("access_log_flush_interval") or 0
+        settings.log_on_connected = options.flag("flush_access_log_on_connected")
+        settings.log_on_start = options.flag("flush_access_log_on_start")
+    return TcpProxyFactory(settings)
+
+
+def _connector(config: View, context: FactoryContext) -> ClusterConnector:
+    shared = _lb_metadata(config)
+    choices: list[Choice] = []
+    if config.which("cluster_specifier") == "weighted_clusters":
+        weighted = config.message("weighted_clusters")
+        assert weighted is not None
+        for view in weighted.messages("clusters"):
+            own = _lb_metadata(view)
+            merged = {**(shared or {}), **(own or {})}
+            choices.append(Choice(view.text("name"), view.integer("weight"), merged or None))
+    else:
+        choices.append(Choice(config.text("cluster"), 1, shared))
+    by_source = False
+    for view in config.messages("hash_policy"):
+        if view.message("source_ip") is not None:
+            by_source = True
+    return ClusterConnector(context.cluster_manager, choices, by_source)
+
+
+def _lb_metadata(view: View) -> dict[str, object] | None:
+    """The `envoy.lb` criteria of `metadata_match`."""
+    metadata = view.message("metadata_match")
+    if metadata is None:
+        return None
+    return metadata.struct_map("filter_metadata").get("envoy.lb")
