@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from outrider.network.listen_socket import BindError
@@ -68,6 +69,8 @@ class MainProcess(SupervisorOwner):
         self.stopped: list[str] = []
         self.connections: dict[int, int] = {}
         self.exit_code = 0
+        # Called once, when requests are served.
+        self.on_live: Callable[[], object] | None = None
         self._finished = asyncio.Event()
         self._watchdog_due_s = 0.0
         runtime.on_change = self._runtime_changed
@@ -128,6 +131,8 @@ class MainProcess(SupervisorOwner):
             self.manager_stats.workers_pinned.set(self.plan.workers)
         self.stats.initialization_time_ms.record(int((time.time() - self.plan.start_time_s) * 1000))
         self.stats.live.set(1)
+        if self.on_live is not None:
+            self.on_live()
         self.stats.state.set(LIVE)
         loop = asyncio.get_running_loop()
         if not self.flusher.on_admin:

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from outrider.config.errors import ConfigError
@@ -127,8 +128,11 @@ def disable_extensions(options: Options) -> None:
             _main_log.warning("failed to disable unknown extension '%s'", name)
 
 
-def serve(options: Options) -> int:
-    """Run until told to end. Errors are shown in one message; nothing is bound then."""
+def serve(options: Options, on_live: Callable[[], object] | None = None) -> int:
+    """Run until told to end. Errors are shown in one message; nothing is bound then.
+
+    `on_live` is called when requests are served.
+    """
     try:
         log = ApplicationLog(options)
     except OSError as error:
@@ -142,10 +146,10 @@ def serve(options: Options) -> int:
     except (ConfigError, BindError) as error:
         _main_log.debug("error initializing config '%s': %s", options.config_path, error)
         return fail(str(error))
-    return run(startup)
+    return run(startup, on_live)
 
 
-def run(startup: Startup) -> int:
+def run(startup: Startup, on_live: Callable[[], object] | None = None) -> int:
     """Fork the template, make the loop, serve."""
     import asyncio
 
@@ -174,6 +178,7 @@ def run(startup: Startup) -> int:
         main = MainProcess(
             plan, startup.proxy, startup.listeners, startup.manager_stats, startup.runtime, startup.dispatcher, template
         )
+        main.on_live = on_live
         main.stats.static_unknown_fields.add(startup.load_policy.unknown_fields)
         main.stats.wip_protos.add(startup.load_policy.work_in_progress)
         if startup.admin is not None:

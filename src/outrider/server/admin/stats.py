@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from outrider.server.admin.endpoint import Endpoint
 from outrider.server.admin.request import JSON, TEXT, AdminRequest, AdminResponse, ok
 from outrider.server.admin.state import AdminState
 from outrider.stats.json import render_json
@@ -18,6 +19,8 @@ class StatsHandlers:
     def __init__(self, state: AdminState) -> None:
         self.state = state
         self.tracking = False
+        # The endpoint of /stats itself, whose form the HTML form of the page shows.
+        self.endpoint: Endpoint | None = None
 
     async def stats(self, request: AdminRequest) -> AdminResponse:
         try:
@@ -28,7 +31,8 @@ class StatsHandlers:
                 from outrider.server.admin.home import stats_page
 
                 await self.state.collect_stats()
-                return stats_page(self.state, query, request)
+                assert self.endpoint is not None
+                return stats_page(self.state, self.endpoint, query, request)
             query.check()
         except QueryError as error:
             return AdminResponse(str(error), 400)

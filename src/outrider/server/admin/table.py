@@ -124,6 +124,7 @@ def build_table(state: AdminState) -> EndpointTable:
         + [Endpoint(path, text, handler, True, parameters) for path, text, handler, parameters in post]
     )
     pages.table = table
+    stats.endpoint = table.find("/stats")
     return table
 
 
