@@ -48,6 +48,7 @@ class ClusterInfo:
         "connect_timeout_ms",
         "idle_timeout_ms",
         "max_connection_duration_ms",
+        "max_connection_duration_jitter",
         "max_stream_duration_ms",
         "max_requests_per_connection",
         "per_connection_buffer_limit",

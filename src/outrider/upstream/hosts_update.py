@@ -33,6 +33,7 @@ class HostSpec:
         "health_flags",
         "endpoint_name",
         "key",
+        "limit_row",
     )
 
     def __init__(self, address: Address) -> None:

@@ -19,7 +19,7 @@ from outrider.network.filter import (
     EVENT_REMOTE_CLOSE,
     NetworkFilter,
 )
-from outrider.upstream.host import LOCAL_ORIGIN_CONNECT_FAILED, LOCAL_ORIGIN_TIMEOUT, Host
+from outrider.upstream.host import Host
 
 if TYPE_CHECKING:
     from outrider.event.dispatcher import Dispatcher
@@ -457,9 +457,6 @@ class ConnPoolBase:
             reason = POOL_REMOTE_CONNECTION_FAILURE
         else:
             reason = POOL_LOCAL_CONNECTION_FAILURE
-        outlier = self.host.outlier
-        if outlier.active and reason != POOL_LOCAL_CONNECTION_FAILURE:
-            outlier.put_result(LOCAL_ORIGIN_TIMEOUT if client.timed_out else LOCAL_ORIGIN_CONNECT_FAILED)
         # Everyone who waits is told, and may go elsewhere; new streams that they ask for are not failed with them.
         waiting = list(self.pending)
         for pending in waiting:

@@ -40,14 +40,14 @@ def create_cares(view: View, context: object) -> DnsResolverConfig:
     if options is not None:
         config.use_tcp = options.flag("use_tcp_for_dns_lookups")
         config.no_search = options.flag("no_default_search_domain")
-    config.udp_max_queries = view.integer("udp_max_queries")
+    # Each query has a socket of its own here, so any limit of queries per socket is kept.
+    view.integer("udp_max_queries")
     config.timeout_s = view.integer("query_timeout_seconds", 5)
     config.tries = view.integer("query_tries", 4)
     config.rotate = view.flag("rotate_nameservers")
-    config.edns0_size = view.integer("edns0_max_payload_size")
-    config.cache_max_ttl = view.integer("qcache_max_ttl")
-    # A channel whose queries time out is made anew here in any case.
+    # Channels live for one query only.
     view.flag("reinit_channel_on_timeout")
+    view.accept("max_udp_channel_duration")
     return config
 
 

@@ -19,8 +19,8 @@ class DnsResolverConfig:
     """Which resolver, and how. Equal configurations share one resolver (see `key`)."""
 
     __slots__ = (
-        "kind", "servers", "servers_as_fallback", "use_tcp", "no_search", "udp_max_queries", "timeout_s", "tries",
-        "rotate", "edns0_size", "filter_unroutable", "retries", "threads", "cache_max_ttl",
+        "kind", "servers", "servers_as_fallback", "use_tcp", "no_search", "timeout_s", "tries",
+        "rotate", "filter_unroutable", "retries", "threads",
     )
 
     def __init__(self, kind: str) -> None:
@@ -31,17 +31,11 @@ class DnsResolverConfig:
         self.servers_as_fallback: bool = False
         self.use_tcp: bool = False
         self.no_search: bool = False
-        # 0 = no limit.
-        self.udp_max_queries: int = 0
         self.timeout_s: int = 5
         self.tries: int = 4
         self.rotate: bool = False
-        # Bytes; 0 = no EDNS0.
-        self.edns0_size: int = 0
         # Ask only for the address families that have an interface.
         self.filter_unroutable: bool = False
-        # Seconds that answers are cached in c-ares; 0 = not at all.
-        self.cache_max_ttl: int = 0
         # getaddrinfo: how often EAI_AGAIN is tried again (-1 = for ever), and threads.
         self.retries: int = -1
         self.threads: int = 1
@@ -49,8 +43,7 @@ class DnsResolverConfig:
     def key(self) -> tuple[object, ...]:
         return (
             self.kind, tuple(self.servers), self.servers_as_fallback, self.use_tcp, self.no_search,
-            self.udp_max_queries, self.timeout_s, self.tries, self.rotate, self.edns0_size, self.filter_unroutable,
-            self.cache_max_ttl, self.retries, self.threads,
+            self.timeout_s, self.tries, self.rotate, self.filter_unroutable, self.retries, self.threads,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from outrider.config.view import View
+from outrider.http.header_mutation import HeaderParser
 from outrider.matching.string_matcher import StringMatcher, parse_string_matcher
 
 KIND_HTTP: Final = "HTTP"
@@ -24,7 +25,7 @@ class HealthCheckConfig:
         "no_traffic_interval_ms", "no_traffic_healthy_interval_ms", "unhealthy_interval_ms",
         "unhealthy_edge_interval_ms", "healthy_edge_interval_ms", "event_log_paths", "always_log_failures",
         "always_log_success", "alpn", "match_criteria", "host", "path", "method", "body", "receive",
-        "response_buffer_size", "headers_to_add", "headers_to_remove", "expected", "retriable", "service_name", "send",
+        "response_buffer_size", "headers", "expected", "retriable", "service_name", "send",
     )
 
     def __init__(self) -> None:
@@ -59,9 +60,8 @@ class HealthCheckConfig:
         # Byte strings that must follow one another in what comes back.
         self.receive: list[bytes] = []
         self.response_buffer_size: int = DEFAULT_RESPONSE_BUFFER
-        # (name, value, append)
-        self.headers_to_add: list[tuple[bytes, bytes, bool]] = []
-        self.headers_to_remove: list[bytes] = []
+        # Edits of the request's headers.
+        self.headers: HeaderParser | None = None
         # [start, end)
         self.expected: list[tuple[int, int]] = [(200, 201)]
         self.retriable: list[tuple[int, int]] = []
@@ -115,14 +115,9 @@ def _read_http(view: View, config: HealthCheckConfig) -> None:
             )
     config.receive = [_payload(each) for each in view.messages("receive")]
     config.response_buffer_size = view.integer("response_buffer_size", DEFAULT_RESPONSE_BUFFER)
-    for option in view.messages("request_headers_to_add"):
-        header = option.message("header")
-        if header is None:
-            raise option.error("is required", "header")
-        appends = option.flag("append", True) and option.enum("append_action") == "APPEND_IF_EXISTS_OR_ADD"
-        name = header.text("key").lower().encode()
-        config.headers_to_add.append((name, header.text("value").encode(), appends))
-    config.headers_to_remove = [name.lower().encode() for name in view.texts("request_headers_to_remove")]
+    config.headers = HeaderParser.from_views(
+        view.messages("request_headers_to_add"), view.texts("request_headers_to_remove")
+    )
     expected = _ranges(view.messages("expected_statuses"), "expected")
     if expected:
         config.expected = expected

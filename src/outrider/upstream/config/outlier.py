@@ -17,7 +17,6 @@ class OutlierConfig:
         "enforcing_local_origin_success_rate", "failure_percentage_threshold", "enforcing_failure_percentage",
         "enforcing_failure_percentage_local_origin", "failure_percentage_minimum_hosts",
         "failure_percentage_request_volume", "uneject_on_health_success", "always_eject_one_host",
-        "detect_degraded_hosts",
     )
 
     def __init__(self) -> None:
@@ -47,7 +46,6 @@ class OutlierConfig:
         self.failure_percentage_request_volume: int = 50
         self.uneject_on_health_success: bool = True
         self.always_eject_one_host: bool = False
-        self.detect_degraded_hosts: bool = False
 
 
 _INTEGERS = (
@@ -83,5 +81,4 @@ def read_outlier(view: View | None) -> OutlierConfig | None:
     config.split_external_local = view.flag("split_external_local_origin_errors")
     config.uneject_on_health_success = view.flag("successful_active_health_check_uneject_host", True)
     config.always_eject_one_host = view.flag("always_eject_one_host")
-    config.detect_degraded_hosts = view.flag("detect_degraded_hosts")
     return config
