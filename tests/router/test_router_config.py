@@ -58,7 +58,7 @@ def test_all_fields() -> None:
     router.suppress_envoy_headers = True
     router.respect_expected_rq_timeout = True
     router.suppress_grpc_request_failure_code_stats = True
-    router.reject_connect_request_early_data = True
+    router.reject_connect_request_early_data.value = True
     router.strict_check_headers.append("x-envoy-retry-on")
     router.upstream_log_options.flush_upstream_log_on_upstream_stream = True
     router.upstream_log_options.upstream_log_flush_interval.seconds = 2

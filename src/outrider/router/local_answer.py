@@ -187,6 +187,12 @@ def required_headers_missing(router: RouterFilter, text: str) -> None:
     manager.send_local_reply(503, text, f"filter_removed_required_request_headers{{{without_spaces(text)}}}")
 
 
+def early_connect_data(router: RouterFilter) -> None:
+    """`reject_connect_request_early_data`: payload came before CONNECT was accepted."""
+    router.done = True
+    router.manager.send_local_reply(400, "", "early_connect_data")
+
+
 def websocket_refused(router: RouterFilter, headers: ResponseHeaderMap) -> None:
     """Upstream answered the upgrade with neither an upgrade nor an error: its headers are the answer."""
     router.manager.send_local_reply_full(

@@ -207,6 +207,7 @@ def router_config(view: View, context: FactoryContext) -> RouterConfig:
     config.suppress_envoy_headers = view.flag("suppress_envoy_headers")
     config.respect_expected_timeout = view.flag("respect_expected_rq_timeout")
     config.suppress_grpc_code_stats = view.flag("suppress_grpc_request_failure_code_stats")
+    config.reject_connect_early_data = view.flag("reject_connect_request_early_data")
     names = view.texts("strict_check_headers")
     if names:
         config.strict_headers = [name.lower().encode() for name in names]

@@ -42,6 +42,7 @@ TIMER_LOG: Final = 4
 PAUSE_NONE: Final = 0
 PAUSE_CONNECT: Final = 1
 PAUSE_WEBSOCKET: Final = 2
+PAUSE_UPGRADE: Final = 3
 
 # Reset reason of each POOL_* failure.
 _POOL_RESETS: Final[list[int]] = [
@@ -145,9 +146,12 @@ class UpstreamRequest(PoolCallbacks):
         self.end_sent = end_stream
         if headers.method == b"CONNECT":
             self.pause = PAUSE_CONNECT
-        elif UPGRADE in headers.single and headers.single[UPGRADE].lower() == b"websocket":
-            self.pause = PAUSE_WEBSOCKET
-            self._time_websocket()
+        elif UPGRADE in headers.single:
+            if headers.single[UPGRADE].lower() == b"websocket":
+                self.pause = PAUSE_WEBSOCKET
+                self._time_websocket()
+            elif not end_stream:
+                self.pause = PAUSE_UPGRADE
         router = self.router
         if router.config.log_flush_interval_ms > 0 and router.config.upstream_logs:
             self._arm_log_timer()
@@ -164,6 +168,9 @@ class UpstreamRequest(PoolCallbacks):
             if end_stream:
                 self.info.last_upstream_tx_ns = self.router.manager.dispatcher.monotonic_ns()
             encoder.encode_data(data, end_stream)
+            return
+        if data and self.pause == PAUSE_CONNECT and self.router.config.reject_connect_early_data:
+            local_answer.early_connect_data(self.router)
             return
         if self.body is None:
             self.body = []
@@ -305,11 +312,12 @@ class UpstreamRequest(PoolCallbacks):
                 self._send_held()
             return True
         if status == 101 or self.info.protocol != HTTP11:
+            if self.pause == PAUSE_WEBSOCKET:
+                self._untime_websocket()
             self.pause = PAUSE_NONE
-            self._untime_websocket()
             self._send_held()
             return True
-        if status >= 400:
+        if status >= 400 or self.pause != PAUSE_WEBSOCKET:
             return True
         local_answer.websocket_refused(self.router, headers)
         return False
