@@ -38,7 +38,8 @@ def configuration(address: str, upstream_port: int) -> str:
     text = CONFIG.read_text("utf-8")
     if address != "127.0.0.1":
         for port in ("9901", "10000"):
-            text = text.replace(f"address: 127.0.0.1, port_value: {port}}}", f"address: {address}, port_value: {port}}}")
+            old, new = f"address: 127.0.0.1, port_value: {port}", f"address: {address}, port_value: {port}"
+            text = text.replace(f"{old}}}", f"{new}}}")
     return text.replace(f"port_value: {DEFAULT_PORT}}}", f"port_value: {upstream_port}}}")
 
 

@@ -26,7 +26,8 @@ _PAGE: Final = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Outrider demo</title><style>
 body{{font:16px/1.5 system-ui,sans-serif;max-width:760px;margin:48px auto;padding:0 20px;color:#1b2125}}
 h1{{font-size:24px}} table{{border-collapse:collapse;width:100%;font:14px/1.6 ui-monospace,monospace}}
-td{{border-top:1px solid #e2e6e9;padding:4px 8px;vertical-align:top;word-break:break-all}} td:first-child{{color:#0d7a6f}}
+td{{border-top:1px solid #e2e6e9;padding:4px 8px;vertical-align:top;word-break:break-all}}
+td:first-child{{color:#0d7a6f}}
 </style></head><body><h1>It works.</h1>
 <p>This page comes from the demonstration upstream, through Outrider. It received <code>{method} {path}</code> with:</p>
 <table>{rows}</table></body></html>
