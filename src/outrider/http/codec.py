@@ -52,7 +52,7 @@ class CodecProtocolError(Exception):
 
 
 class PrematureResponseError(CodecProtocolError):
-    """An upstream spoke before it was asked, or after its response; `status` as far as known."""
+    """An upstream spoke before it was asked, or after its response; `details` is the status in decimal."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -182,6 +182,10 @@ class ServerConnectionCallbacks:
 
     def on_go_away(self) -> None:
         """The peer will open no more streams (HTTP/2)."""
+
+    def on_codec_error(self, error: CodecProtocolError) -> None:
+        """As if `dispatch` had raised `error`: bytes that were held back turned out to be wrong."""
+        raise NotImplementedError
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -56,6 +56,9 @@ class _CodecCallbacks(ServerConnectionCallbacks):
     def on_go_away(self) -> None:
         """The client opens no more streams; those that run are served."""
 
+    def on_codec_error(self, error: CodecProtocolError) -> None:
+        self.hcm.on_codec_error(error)
+
 
 class _Timers(TimerOwner):
     """Receives the connection manager's timers."""
@@ -133,7 +136,7 @@ class HttpConnectionManager(NetworkFilter):
         try:
             codec.dispatch(data)
         except CodecProtocolError as error:
-            self._on_codec_error(error)
+            self.on_codec_error(error)
         return STOP
 
     def _create_codec(self, data: bytes) -> ServerConnection | None:
@@ -169,7 +172,7 @@ class HttpConnectionManager(NetworkFilter):
             stats.cx_http1_active.inc()
         return codec
 
-    def _on_codec_error(self, error: CodecProtocolError) -> None:
+    def on_codec_error(self, error: CodecProtocolError) -> None:
         """The client broke the protocol: the codec has said so to it as far as possible."""
         self.settings.stats.cx_protocol_error.inc()
         details = error.details or "codec_error"

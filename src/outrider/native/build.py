@@ -7,7 +7,9 @@ serve (see `load.py`).
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,22 +31,21 @@ def llhttp_folder() -> Path:
 def extensions() -> list[Any]:
     """setuptools `Extension` objects, cythonized. A failure is told on stderr and leaves the module out."""
     try:
-        from Cython.Build import cythonize
-        from setuptools import Extension
-
+        cython: Any = import_module("Cython.Build")
+        setuptools: Any = import_module("setuptools")
         llhttp = llhttp_folder()
     except Exception as error:
         print(f"outrider: native HTTP/1 parser is not built: {error}", file=sys.stderr)
         return []
     sources = [_FOLDER / "http1.pyx", *(llhttp / "src" / name for name in ("api.c", "http.c", "llhttp.c"))]
-    parser = Extension(
+    parser = setuptools.Extension(
         "outrider.native.http1",
         [_relative(source) for source in sources],
         include_dirs=[_relative(llhttp / "include")],
         extra_compile_args=["-O3", "-fno-strict-aliasing", "-Wno-unreachable-code"],
         optional=True,
     )
-    built: list[Any] = cythonize([parser], language_level=3, quiet=True)
+    built: list[Any] = cython.cythonize([parser], language_level=3, quiet=True)
     return built
 
 
@@ -58,13 +59,10 @@ def _relative(path: Path) -> str:
 
 def build_in_place() -> None:
     """Compile into this folder. Exits with 1 when something could not be built."""
-    import os
-
-    from setuptools import Distribution
-
     os.chdir(_ROOT)
     modules = extensions()
-    distribution = Distribution({"ext_modules": modules, "package_dir": {"": "src"}})
+    setuptools: Any = import_module("setuptools")
+    distribution = setuptools.Distribution({"ext_modules": modules, "package_dir": {"": "src"}})
     command: Any = distribution.get_command_obj("build_ext")
     command.inplace = True
     command.build_temp = str(_ROOT / "build" / "native")

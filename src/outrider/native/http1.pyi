@@ -1,13 +1,13 @@
 """HTTP/1 parser over llhttp, and serialiser. `http1_fallback` has the same interface.
 
-A handler is any object with the methods of `MessageHandler`; they are called from within `feed`, never from within
-llhttp. A handler may raise: the parser is then of no more use.
+A handler is any object with the methods of `RequestHandler` or `ResponseHandler`; they are called from within `feed`,
+never from within llhttp. A handler may raise: the parser is then of no more use.
 """
 
 from typing import Final, Protocol
 
-class MessageHandler(Protocol):
-    """Takes what a parser finds. Only the head method of the parser's mode is needed."""
+class RequestHandler(Protocol):
+    """Takes what a parser of mode REQUEST finds."""
 
     def on_request_head(
         self,
@@ -30,23 +30,6 @@ class MessageHandler(Protocol):
         `HeaderMap`, names lower-case, values without surrounding white space. `size` is the length in bytes.
         """
 
-    def on_response_head(
-        self,
-        status: int,
-        reason: bytes | None,
-        version: int,
-        flags: int,
-        content_length: int,
-        single: dict[bytes, bytes],
-        multi: dict[bytes, list[bytes]] | None,
-        case: dict[bytes, bytes] | None,
-        size: int,
-    ) -> None:
-        """A response's header block, see `on_request_head`. `reason` only with `keep_reason`.
-
-        After an informational response (below 200, not 101) the next head follows within the same `feed`.
-        """
-
     def on_body(self, data: bytes, end: bool, wire: int) -> None:
         """Body bytes of one feed, all chunks in one; with `end` the message is complete (then `data` may be empty).
 
@@ -61,6 +44,38 @@ class MessageHandler(Protocol):
         wire: int,
     ) -> None:
         """The message ended with these trailers."""
+
+class ResponseHandler(Protocol):
+    """Takes what a parser of mode RESPONSE finds."""
+
+    def on_response_head(
+        self,
+        status: int,
+        reason: bytes | None,
+        version: int,
+        flags: int,
+        content_length: int,
+        single: dict[bytes, bytes],
+        multi: dict[bytes, list[bytes]] | None,
+        case: dict[bytes, bytes] | None,
+        size: int,
+    ) -> None:
+        """A response's header block, see `RequestHandler.on_request_head`. `reason` only with `keep_reason`.
+
+        After an informational response (below 200, not 101) the next head follows within the same `feed`.
+        """
+
+    def on_body(self, data: bytes, end: bool, wire: int) -> None:
+        """As for a request."""
+
+    def on_trailers(
+        self,
+        single: dict[bytes, bytes],
+        multi: dict[bytes, list[bytes]] | None,
+        case: dict[bytes, bytes] | None,
+        wire: int,
+    ) -> None:
+        """As for a request."""
 
 class Http1Parser:
     """Parser of one direction of a connection. Strict: no leniency of llhttp that concerns framing is on.
@@ -91,13 +106,13 @@ class Http1Parser:
         custom_methods: bool = False,
         max_chunk_extension: int = 65536,
     ) -> None: ...
-    def feed(self, handler: MessageHandler, data: bytes, start: int = 0) -> int:
+    def feed(self, handler: RequestHandler | ResponseHandler, data: bytes, start: int = 0) -> int:
         """Parse `data` from `start`; returns up to where, which is before the end only after a complete message.
 
         The caller feeds the rest when it wants the next message. Raises ParseError; nothing may be fed afterwards.
         """
 
-    def finish(self, handler: MessageHandler) -> None:
+    def finish(self, handler: RequestHandler | ResponseHandler) -> None:
         """The peer has ended. Completes a response body that runs until then; raises ParseError within a message."""
 
     def expect_no_body(self, skip: bool) -> None:

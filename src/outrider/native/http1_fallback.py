@@ -48,7 +48,7 @@ _METHODS: Final = frozenset(METHODS)
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _METHOD_START: Final = re.compile(_TOKEN + rb"*")
 _CHUNK_LINE: Final = re.compile(
-    rb"([0-9A-Fa-f]+) *((?:;" + _TOKEN + rb'*(?:=(?:' + _TOKEN + rb'+|"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\.)*"))?)*)\Z'
+    rb"([0-9A-Fa-f]+) *((?:;" + _TOKEN + rb"*(?:=(?:" + _TOKEN + rb'+|"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\.)*"))?)*)\Z'
 )
 # Everything that can come before the CRLF of a chunk's line while it is not complete.
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -195,9 +195,7 @@ class Http1Parser:
     def _make_judge(self) -> None:
         make = httptools.HttpRequestParser if self.mode == REQUEST else httptools.HttpResponseParser
         self._judge = make(self._collected)
-        self._judge.set_dangerous_leniencies(
-            lenient_version=True, lenient_chunked_length=self.allow_chunked_length
-        )
+        self._judge.set_dangerous_leniencies(lenient_version=True, lenient_chunked_length=self.allow_chunked_length)
 
     def _read_head(self, handler: Any, data: bytes, pos: int) -> int:
         carry = self._carry

@@ -37,7 +37,8 @@ from outrider.http.forwarded import (
 )
 from outrider.http.header_mutation import HeaderMutations
 from outrider.http.http1.server_connection import Http1ServerConnection
-from outrider.http.http1.settings import Http1Settings
+from outrider.http.http1.settings import DEFAULT_MAX_HEADERS_KB, Http1Settings, headers_count, underscore_action
+from outrider.http.http1.stats import Http1Stats
 from outrider.http.local_reply import LocalReplyConfig
 from outrider.http.path_normalization import (
     KEEP_UNCHANGED,
@@ -109,11 +110,25 @@ class HcmFactory(NetworkFilterFactory):
 class Http1CodecFactory(CodecFactory):
     """HTTP/1 codecs with the settings of one connection manager."""
 
-    def __init__(self, settings: Http1Settings) -> None:
+    def __init__(
+        self, settings: Http1Settings, stats: Http1Stats, max_headers_kb: int, max_headers_count: int, underscores: int
+    ) -> None:
         self.settings = settings
+        self.stats = stats
+        self.max_headers_kb = max_headers_kb
+        self.max_headers_count = max_headers_count
+        self.underscores = underscores
 
     def create(self, connection: Connection, callbacks: ServerConnectionCallbacks, protocol: int) -> ServerConnection:
-        return Http1ServerConnection(connection, callbacks, self.settings)
+        return Http1ServerConnection(
+            connection,
+            callbacks,
+            self.settings,
+            self.stats,
+            self.max_headers_kb,
+            self.max_headers_count,
+            self.underscores,
+        )
 
 
 @NETWORK_FILTERS.register(NAME, TYPE, "envoy.http_connection_manager")
@@ -169,13 +184,16 @@ def build_settings(config: View, context: FactoryContext) -> HcmSettings:
 
 def _codec_factory(config: View, context: FactoryContext) -> CodecFactory:
     common = config.message("common_http_protocol_options")
-    http1 = Http1Settings.from_view(config.message("http_protocol_options"), context.root_scope)
-    http1.apply_common(common)
-    kb = config.integer("max_request_headers_kb", 60)
-    http1.max_headers_kb = kb
-    if config.has("stream_error_on_invalid_http_message"):
-        http1.stream_error_on_invalid_http_message = config.flag("stream_error_on_invalid_http_message")
-    return Http1CodecFactory(http1)
+    http1 = Http1Settings.from_view(
+        config.message("http_protocol_options"), config.flag("stream_error_on_invalid_http_message")
+    )
+    return Http1CodecFactory(
+        http1,
+        Http1Stats(context.root_scope),
+        config.integer("max_request_headers_kb", DEFAULT_MAX_HEADERS_KB),
+        headers_count(common),
+        underscore_action(common),
+    )
 
 
 def _timeouts(config: View, settings: HcmSettings) -> None:

@@ -1,0 +1,523 @@
+"""The HTTP/1 server codec: requests come out of one downstream connection, one at a time, responses go in.
+
+Source: RFC 9112; Envoy's `Http1::ServerConnectionImpl`. A request that was pipelined behind another stays unparsed, and
+the connection unread, until the response before it is complete and the client takes what was written for it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
+from outrider.data.header_names import CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING
+from outrider.data.stream_info import HTTP10, HTTP11
+from outrider.http.codec import (
+    CodecProtocolError,
+    RequestDecoder,
+    ResponseEncoder,
+    ServerConnection,
+    ServerConnectionCallbacks,
+)
+from outrider.http.http1 import parse_failure
+from outrider.http.http1.connection_options import drop_unwanted_upgrade, is_upgrade, remove_nominated
+from outrider.http.http1.framing import CASE_PROPER, CASE_REASON, CHUNKED, ZERO, write_body, write_trailers
+from outrider.http.http1.request_target import is_authority_form, is_valid_host_field, parse_absolute
+from outrider.http.http1.settings import (
+    DEFAULT_MAX_HEADERS_COUNT,
+    DEFAULT_MAX_HEADERS_KB,
+    FORMAT_PRESERVE,
+    FORMAT_PROPER,
+    Http1Settings,
+)
+from outrider.http.http1.stats import Http1Stats
+from outrider.http.http1.status_line import LINES_10, LINES_11, reason_phrase, status_line
+from outrider.native.load import Http1Parser, encode_head
+from outrider.native.parse_error import (
+    FLAG_CHUNKED,
+    FLAG_CONNECTION,
+    FLAG_CONTENT_LENGTH,
+    FLAG_END,
+    FLAG_TRANSFER_ENCODING,
+    FLAG_UPGRADE,
+    REQUEST,
+    UNDERSCORE,
+    UNDERSCORE_ALLOW,
+    ParseError,
+)
+from outrider.network.connection import STATE_OPEN, Connection
+from outrider.network.filter import CLOSE_FLUSH_WRITE_AND_DELAY
+
+_NO_DECODER: Final = RequestDecoder()
+_SPECIAL_FLAGS: Final = FLAG_CONNECTION | FLAG_TRANSFER_ENCODING | FLAG_UPGRADE
+_HTTP_11: Final = 11
+_CONNECT: Final = b"CONNECT"
+_HEAD: Final = b"HEAD"
+_SLASH: Final = 47
+_STAR: Final = 42
+
+
+class Http1ServerStream(ResponseEncoder):
+    """One request and its response."""
+
+    def __init__(self, codec: Http1ServerConnection) -> None:
+        self.wire_bytes_received: int = 0
+        self.wire_bytes_sent: int = 0
+        self.header_bytes_received: int = 0
+        self.header_bytes_sent: int = 0
+        self.codec = codec
+        self.decoder: RequestDecoder = _NO_DECODER
+        self.is_head: bool = False
+        self.is_connect: bool = False
+        # The request is complete; the response has begun; the response is complete; nothing more may happen.
+        self.remote_complete: bool = False
+        self.started_response: bool = False
+        self.local_complete: bool = False
+        self.dead: bool = False
+        self._chunked: bool = False
+        self._no_body: bool = False
+        self._read_disables: int = 0
+
+    def encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
+        if self.dead or self.started_response:
+            return
+        self._write_head(headers, None, None)
+
+    def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
+        if self.dead or self.started_response:
+            return
+        self.started_response = True
+        status = headers.status
+        extra_name: bytes | None = None
+        extra_value: bytes | None = None
+        connect_accepted = self.is_connect and status < 300
+        # RFC 9110 section 6.4.1: these end with their header block, whatever a filter sends behind it.
+        self._no_body = self.is_head or status == 204 or status == 304
+        if CONTENT_LENGTH not in headers.single and status >= 200 and status != 204 and status != 304:
+            if end_stream and not self.is_head:
+                extra_name = CONTENT_LENGTH
+                extra_value = ZERO
+            elif self.codec.protocol != HTTP10 and not connect_accepted:
+                # Told to HEAD as well: a GET would have been answered so.
+                extra_name = TRANSFER_ENCODING
+                extra_value = CHUNKED
+                self._chunked = not self.is_head and not is_upgrade(headers)
+        self._write_head(headers, extra_name, extra_value)
+        if end_stream:
+            self._response_complete()
+
+    def _write_head(self, headers: ResponseHeaderMap, extra_name: bytes | None, extra_value: bytes | None) -> None:
+        codec = self.codec
+        status = headers.status
+        case = headers.case
+        proper = codec.proper_case
+        if case is None and 0 < status < 1000:
+            line = LINES_10[status] if codec.protocol == HTTP10 else LINES_11[status]
+        else:
+            reason = None
+            if case is not None:
+                proper = CASE_PROPER in case
+                reason = case.get(CASE_REASON)
+            line = status_line(status, codec.protocol == HTTP10, reason)
+        head = encode_head(line, headers.single, headers.multi, extra_name, extra_value, case, proper)
+        size = len(head)
+        self.header_bytes_sent += size
+        self.wire_bytes_sent += size
+        codec.connection.write(head)
+
+    def encode_data(self, data: bytes, end_stream: bool) -> None:
+        if self.dead or self.local_complete:
+            return
+        if not self._no_body:
+            self.wire_bytes_sent += write_body(self.codec.connection, data, self._chunked, end_stream)
+        if end_stream:
+            self._response_complete()
+
+    def encode_trailers(self, trailers: HeaderMap) -> None:
+        if self.dead or self.local_complete:
+            return
+        if self._chunked:
+            codec = self.codec
+            self.wire_bytes_sent += write_trailers(
+                codec.connection, trailers, codec.settings.enable_trailers, codec.proper_case
+            )
+        self._response_complete()
+
+    def _response_complete(self) -> None:
+        self.local_complete = True
+        if self.remote_complete:
+            self.codec.release(self)
+
+    def reset_stream(self, reason: int) -> None:
+        """HTTP/1 has no other way to give a stream up than to close the connection."""
+        if self.dead:
+            return
+        self.detach()
+        self.codec.connection.close(CLOSE_FLUSH_WRITE_AND_DELAY, "")
+
+    def detach(self) -> None:
+        """No further events of this stream; what it held of the connection is given back."""
+        self.dead = True
+        while self._read_disables > 0:
+            self._read_disables -= 1
+            self.codec.connection.read_disable(False)
+
+    def read_disable(self, disable: bool) -> None:
+        if self.dead:
+            return
+        if disable:
+            self._read_disables += 1
+        else:
+            self._read_disables -= 1
+        self.codec.connection.read_disable(disable)
+
+    def set_decoder(self, decoder: RequestDecoder) -> None:
+        self.decoder = decoder
+
+    def stream_error_on_invalid_http_message(self) -> bool:
+        return self.codec.settings.stream_error_on_invalid_http_message
+
+    def __repr__(self) -> str:
+        return (
+            f"<Http1ServerStream{' dead' if self.dead else ''}"
+            f"{' request complete' if self.remote_complete else ''}"
+            f"{' response begun' if self.started_response else ''}>"
+        )
+
+
+class Http1ServerConnection(ServerConnection):
+    """See the module. `dispatch` raises CodecProtocolError after the client was told, as far as that was possible."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        callbacks: ServerConnectionCallbacks,
+        settings: Http1Settings,
+        stats: Http1Stats,
+        max_headers_kb: int = DEFAULT_MAX_HEADERS_KB,
+        max_headers_count: int = DEFAULT_MAX_HEADERS_COUNT,
+        underscores: int = UNDERSCORE_ALLOW,
+    ) -> None:
+        self.protocol = HTTP11
+        self.connection = connection
+        self.callbacks = callbacks
+        self.settings = settings
+        self.stats = stats
+        self.proper_case: bool = settings.header_format == FORMAT_PROPER
+        self._parser = Http1Parser(
+            REQUEST,
+            max_headers_kb * 1024,
+            max_headers_count,
+            underscores=underscores,
+            keep_case=settings.header_format == FORMAT_PRESERVE,
+            allow_chunked_length=settings.allow_chunked_length,
+            custom_methods=settings.allow_custom_methods,
+        )
+        self._underscores: int = underscores
+        self._dropped: int = 0
+        self._stream: Http1ServerStream | None = None
+        # Everything that follows belongs to the stream as it is (CONNECT, Upgrade).
+        self._tunnel: bool = False
+        self._dispatching: bool = False
+        self._resuming: bool = False
+        # Bytes of the requests behind the one that is being served; the connection is not read meanwhile.
+        self._pending: bytes = b""
+        self._held: bool = False
+        # The authority seen last: most connections have one.
+        self._valid_host: bytes = b""
+
+    # --- bytes in ---
+
+    def dispatch(self, data: bytes) -> None:
+        stream = self._stream
+        if self._tunnel:
+            if stream is not None:
+                stream.wire_bytes_received += len(data)
+                stream.decoder.decode_data(data, False)
+            return
+        if self._pending:
+            data = self._pending + data
+            self._pending = b""
+        if not data:
+            return
+        if self._dispatching or (stream is not None and stream.remote_complete):
+            self._hold(data)
+            return
+        self._dispatching = True
+        try:
+            self._parse(data)
+        finally:
+            self._dispatching = False
+
+    def _parse(self, data: bytes) -> None:
+        parser = self._parser
+        connection = self.connection
+        end = len(data)
+        pos = 0
+        while True:
+            start = pos
+            try:
+                pos = parser.feed(self, data, pos)
+            except ParseError as error:
+                self._parse_failed(error, end - start)
+            if connection.state != STATE_OPEN:
+                return
+            stream = self._stream
+            if self._tunnel:
+                if pos < end and stream is not None:
+                    rest = data[pos:]
+                    stream.wire_bytes_received += len(rest)
+                    stream.decoder.decode_data(rest, False)
+                return
+            if pos == end:
+                if stream is None:
+                    if parser.started:
+                        # So that the time limit of the header block runs.
+                        self._begin().wire_bytes_received += end - start
+                elif not stream.header_bytes_received:
+                    stream.wire_bytes_received += end - start
+                return
+            if stream is not None or connection.above_high_watermark:
+                self._hold(data[pos:])
+                return
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what came too early, and stop reading."""
+        self._pending = data
+        if not self._held:
+            self._held = True
+            self.connection.read_disable(True)
+
+    def _go_on(self) -> None:
+        """The response before the held bytes is complete: parse them in the next loop iteration."""
+        if self._held:
+            self._held = False
+            self.connection.read_disable(False)
+        if self._pending and not self._dispatching and not self._resuming:
+            self._resuming = True
+            self.connection.dispatcher.post(self._resume)
+
+    def _resume(self) -> None:
+        self._resuming = False
+        if self.connection.state != STATE_OPEN or not self._pending:
+            return
+        try:
+            self.dispatch(b"")
+        except CodecProtocolError as error:
+            self.callbacks.on_codec_error(error)
+
+    def on_eof(self) -> None:
+        """The client half-closed: the end of a tunnel's data; a request cannot be completed any more."""
+        stream = self._stream
+        if self._tunnel and stream is not None and not stream.remote_complete:
+            stream.remote_complete = True
+            stream.decoder.decode_data(b"", True)
+
+    # --- from the parser ---
+
+    def on_request_head(
+        self,
+        method: bytes,
+        target: bytes,
+        host: bytes | None,
+        version: int,
+        flags: int,
+        content_length: int,
+        single: dict[bytes, bytes],
+        multi: dict[bytes, list[bytes]] | None,
+        case: dict[bytes, bytes] | None,
+        size: int,
+    ) -> None:
+        settings = self.settings
+        if self._underscores:
+            self._count_dropped()
+        # Anything but HTTP/1.1 is taken as 1.0, as in Envoy.
+        self.protocol = HTTP11 if version == _HTTP_11 or not settings.accept_http_10 else HTTP10
+        stream = self._stream
+        if stream is None:
+            stream = self._begin()
+        stream.header_bytes_received = size
+        stream.wire_bytes_received = size
+        if version != _HTTP_11 and not settings.accept_http_10:
+            self._refuse(426, parse_failure.LOW_VERSION, "unsupported version")
+        if case is not None and settings.proper_case_for_own:
+            case[CASE_PROPER] = b""
+        headers = RequestHeaderMap(single, multi, case, method, b"", b"" if host is None else host)
+        end = flags & FLAG_END != 0
+        raw = False
+        if method == _CONNECT or flags & _SPECIAL_FLAGS:
+            raw = self._check_special(headers, flags, content_length)
+        stream.is_head = method == _HEAD
+        if target[0] == _SLASH or (target[0] == _STAR and method == b"OPTIONS"):
+            headers.path = target
+        else:
+            self._resolve_target(headers, target)
+        authority = headers.authority
+        if authority != self._valid_host:
+            if not is_valid_host_field(authority):
+                self._refuse(400, parse_failure.INVALID_AUTHORITY, "request headers failed spec compliance checks")
+            self._valid_host = authority
+        if raw:
+            self._tunnel = True
+            self._parser.take_over()
+            end = False
+        stream.remote_complete = end
+        stream.decoder.decode_headers(headers, end)
+        if self.connection.state != STATE_OPEN:
+            self._parser.stop()
+
+    def _check_special(self, headers: RequestHeaderMap, flags: int, content_length: int) -> bool:
+        """Upgrades, codings and nominated fields. True: what follows is not HTTP."""
+        raw = False
+        connect = headers.method == _CONNECT
+        if flags & FLAG_UPGRADE:
+            raw = drop_unwanted_upgrade(headers, self.settings.ignored_upgrades)
+        if connect:
+            # RFC 9110 section 9.3.6: a payload has no defined semantics.
+            if flags & FLAG_CONTENT_LENGTH:
+                if content_length:
+                    self._refuse(400, parse_failure.BODY_DISALLOWED, "unsupported content length")
+                headers.remove(CONTENT_LENGTH)
+            raw = True
+            stream = self._stream
+            assert stream is not None
+            stream.is_connect = True
+        if flags & FLAG_TRANSFER_ENCODING:
+            if flags & FLAG_CONTENT_LENGTH:
+                # RFC 9112 section 6.3: might be an attempt at request smuggling.
+                if not (flags & FLAG_CHUNKED and self.settings.allow_chunked_length):
+                    self._refuse(400, parse_failure.CHUNKED_CONTENT_LENGTH, parse_failure.BOTH_SET)
+                headers.remove(CONTENT_LENGTH)
+            if not flags & FLAG_CHUNKED or connect:
+                self._refuse(501, parse_failure.INVALID_TRANSFER_ENCODING, "unsupported transfer encoding")
+        if not raw and flags & FLAG_CONNECTION:
+            value = headers.get_joined(CONNECTION)
+            if value is not None and not remove_nominated(headers, value):
+                self._refuse(400, parse_failure.CONNECTION_HEADER_REJECTED, "Invalid nominated headers in Connection.")
+        return raw
+
+    def _resolve_target(self, headers: RequestHeaderMap, target: bytes) -> None:
+        """RFC 9112 section 3.2: absolute-form and authority-form take the place of the Host field."""
+        if headers.method == _CONNECT:
+            if not is_authority_form(target):
+                self._refuse(400, parse_failure.INVALID_URL, "invalid url in request line")
+            headers.authority = target
+            return
+        if not self.settings.allow_absolute_url:
+            headers.path = target
+            return
+        parts = parse_absolute(target)
+        if parts is None:
+            self._refuse(400, parse_failure.INVALID_URL, "invalid url in request line")
+            return
+        headers.authority = parts.authority
+        if parts.scheme != b"http" and parts.scheme != b"https":
+            self._refuse(400, parse_failure.INVALID_SCHEME, "invalid scheme")
+        headers.scheme = parts.scheme
+        headers.path = parts.path
+
+    def on_body(self, data: bytes, end: bool, wire: int) -> None:
+        stream = self._stream
+        if stream is None:
+            return
+        stream.wire_bytes_received += wire
+        if end:
+            stream.remote_complete = True
+        stream.decoder.decode_data(data, end)
+        self._after_event(stream, end)
+
+    def on_trailers(
+        self,
+        single: dict[bytes, bytes],
+        multi: dict[bytes, list[bytes]] | None,
+        case: dict[bytes, bytes] | None,
+        wire: int,
+    ) -> None:
+        stream = self._stream
+        if stream is None:
+            return
+        if self._underscores:
+            self._count_dropped()
+        stream.wire_bytes_received += wire
+        stream.remote_complete = True
+        if self.settings.enable_trailers and single:
+            if case is not None and self.settings.proper_case_for_own:
+                case[CASE_PROPER] = b""
+            stream.decoder.decode_trailers(HeaderMap(single, multi, case))
+        else:
+            stream.decoder.decode_data(b"", True)
+        self._after_event(stream, True)
+
+    def _after_event(self, stream: Http1ServerStream, end: bool) -> None:
+        if self.connection.state != STATE_OPEN:
+            self._parser.stop()
+        elif end and stream.local_complete and self._stream is stream:
+            # The response was complete before the request.
+            self.release(stream)
+
+    # --- streams ---
+
+    def _begin(self) -> Http1ServerStream:
+        stream = Http1ServerStream(self)
+        self._stream = stream
+        stream.decoder = self.callbacks.new_stream(stream)
+        if self.connection.above_high_watermark:
+            stream.decoder.on_above_write_buffer_high_watermark()
+        return stream
+
+    def release(self, stream: Http1ServerStream) -> None:
+        """Request and response are complete: the next request may come."""
+        stream.detach()
+        if self._stream is stream:
+            self._stream = None
+            if not self.connection.above_high_watermark and (self._held or self._pending):
+                self._go_on()
+
+    def wants_to_write(self) -> bool:
+        return False
+
+    def on_underlying_connection_above_write_buffer_high_watermark(self) -> None:
+        stream = self._stream
+        if stream is not None:
+            stream.decoder.on_above_write_buffer_high_watermark()
+
+    def on_underlying_connection_below_write_buffer_low_watermark(self) -> None:
+        stream = self._stream
+        if stream is not None:
+            stream.decoder.on_below_write_buffer_low_watermark()
+        elif self._held:
+            self._go_on()
+
+    # --- errors ---
+
+    def _count_dropped(self) -> None:
+        dropped = self._parser.dropped
+        if dropped != self._dropped:
+            self.stats.dropped_headers_with_underscores.add(dropped - self._dropped)
+            self._dropped = dropped
+
+    def _parse_failed(self, error: ParseError, size: int) -> None:
+        kind = error.kind
+        stream = self._stream
+        if stream is None:
+            # The connection manager answers, and logs, a request for it.
+            self.protocol = HTTP11
+            stream = self._begin()
+        stream.wire_bytes_received += size
+        if kind == UNDERSCORE:
+            self.stats.requests_rejected_with_underscores_in_headers.inc()
+        text = parse_failure.text_of(kind, str(error))
+        self._answer(stream, parse_failure.status_of(kind), parse_failure.details_of(kind))
+        raise CodecProtocolError(text, parse_failure.details_of(kind)) from error
+
+    def _refuse(self, status: int, details: str, text: str) -> None:
+        stream = self._stream
+        assert stream is not None
+        self._answer(stream, status, details)
+        raise CodecProtocolError(f"http/1.1 protocol error: {text}", details)
+
+    def _answer(self, stream: Http1ServerStream, status: int, details: str) -> None:
+        if not stream.started_response and not stream.dead:
+            stream.decoder.send_local_reply(status, reason_phrase(status), details)
+
+    def __repr__(self) -> str:
+        return f"<Http1ServerConnection {self._stream!r}{' tunnel' if self._tunnel else ''} {len(self._pending)} held>"
