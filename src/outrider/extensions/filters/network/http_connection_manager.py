@@ -298,9 +298,12 @@ def _header_rules(config: View, context: FactoryContext, stats: HcmStats) -> Con
 
 
 def _client_cert_rules(config: View, context: FactoryContext) -> ClientCertRules:
-    from outrider.network.tls.certificate_facts import TlsCertificateFacts
+    rules = ClientCertRules(_CERT_MODES[config.enum("forward_client_cert_details")])
+    if rules.active:
+        # Only now: reading certificates costs start-up time and memory.
+        from outrider.network.tls.certificate_facts import TlsCertificateFacts
 
-    rules = ClientCertRules(_CERT_MODES[config.enum("forward_client_cert_details")], TlsCertificateFacts())
+        rules.facts = TlsCertificateFacts()
     details = config.message("set_current_client_cert_details")
     if details is not None:
         rules.subject = details.flag("subject")
