@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from outrider.access_log.access_log import AccessLog
 from outrider.access_log.context import FormatContext
 from outrider.config import api
 from outrider.config.errors import ConfigError
@@ -28,7 +29,7 @@ def message(name: str = ROUTER) -> Any:
     return found()
 
 
-def context() -> FactoryContext:
+def factory_context() -> FactoryContext:
     world = World()
     made = FactoryContext(
         world.store,
@@ -44,7 +45,7 @@ def context() -> FactoryContext:
 
 
 def test_defaults() -> None:
-    made = context()
+    made = factory_context()
     config = router_config(View(message()), made)
     assert config.dynamic_stats and not config.suppress_envoy_headers
     assert config.strict_headers is None and config.upstream_logs == []
@@ -65,7 +66,7 @@ def test_all_fields() -> None:
     codec = router.upstream_http_filters.add(name="codec")
     codec.typed_config.Pack(message(CODEC))
     view = View(router)
-    config = router_config(view, context())
+    config = router_config(view, factory_context())
     assert view.unread() == []
     assert not config.dynamic_stats
     assert config.suppress_envoy_headers and config.respect_expected_timeout
@@ -77,7 +78,7 @@ def test_all_fields() -> None:
 def test_spans_of_attempts_are_not_supported() -> None:
     view = View(message())
     view.proto.start_child_span = True  # type: ignore[attr-defined]
-    router_config(view, context())
+    router_config(view, factory_context())
     assert view.unread() == ["start_child_span"]
 
 
@@ -86,36 +87,36 @@ def test_upstream_filters_end_with_the_codec() -> None:
     for name in ("one", "two"):
         router.upstream_http_filters.add(name=name).typed_config.Pack(message(CODEC))
     with pytest.raises(ConfigError, match="terminal filter named one of type one must be the last"):
-        router_config(View(router), context())
+        router_config(View(router), factory_context())
 
 
 def test_unknown_upstream_filters() -> None:
     router = message()
     router.upstream_http_filters.add(name="router").typed_config.Pack(message())
     with pytest.raises(ConfigError, match="Didn't find a registered implementation"):
-        router_config(View(router), context())
+        router_config(View(router), factory_context())
 
 
 def test_registration() -> None:
     extension = HTTP_FILTERS.find_by_name("envoy.filters.http.router")
     assert extension is not None
     assert HTTP_FILTERS.find_by_name("envoy.router") is extension
-    factory = extension.factory(View(message()), context())
+    factory = extension.factory(View(message()), factory_context())
     assert isinstance(factory, RouterFilterFactory) and factory.is_terminal
 
 
-class Recorder:
+class Recorder(AccessLog):
     """An access logger that keeps what it is told."""
 
     def __init__(self) -> None:
         self.entries: list[tuple[str, int, int, int, int, int]] = []
         self.header: bytes | None = None
 
-    def log(self, entry: FormatContext) -> None:
-        info = entry.stream_info
+    def emit(self, context: FormatContext) -> None:
+        info = context.stream_info
         self.entries.append(
             (
-                entry.log_type,
+                context.log_type,
                 info.response_code,
                 info.response_flags,
                 info.bytes_sent,
@@ -123,14 +124,14 @@ class Recorder:
                 info.protocol,
             )
         )
-        if entry.response_headers is not None:
-            self.header = entry.response_headers.get(b"x-u")
+        if context.response_headers is not None:
+            self.header = context.response_headers.get(b"x-u")
 
 
 def test_upstream_log() -> None:
     world = World()
     recorder = Recorder()
-    world.config.upstream_logs = [recorder]  # type: ignore[list-item]
+    world.config.upstream_logs = [recorder]
     world.config.log_on_pool_ready = True
     world.request(method=b"POST", end=False)
     world.send(b"abc", True)
@@ -144,7 +145,7 @@ def test_upstream_log_of_a_failed_attempt() -> None:
 
     world = World()
     recorder = Recorder()
-    world.config.upstream_logs = [recorder]  # type: ignore[list-item]
+    world.config.upstream_logs = [recorder]
     world.request()
     world.attempts[0].reset(RESET_CONNECTION_TERMINATION)
     assert recorder.entries == [("UpstreamEnd", 0, UPSTREAM_CONNECTION_TERMINATION, 0, 0, 1)]
@@ -153,7 +154,7 @@ def test_upstream_log_of_a_failed_attempt() -> None:
 def test_upstream_log_of_an_attempt_without_connection() -> None:
     world = World()
     recorder = Recorder()
-    world.config.upstream_logs = [recorder]  # type: ignore[list-item]
+    world.config.upstream_logs = [recorder]
     world.connected = False
     world.request()
     world.manager.destroy_filters()
@@ -163,7 +164,7 @@ def test_upstream_log_of_an_attempt_without_connection() -> None:
 def test_periodic_upstream_log() -> None:
     world = World()
     recorder = Recorder()
-    world.config.upstream_logs = [recorder]  # type: ignore[list-item]
+    world.config.upstream_logs = [recorder]
     world.config.log_flush_interval_ms = 100
     world.request()
     world.loop.advance(350)

@@ -7,13 +7,11 @@ import pytest
 from outrider.data.address import Address, ip_address, pipe_address
 from outrider.data.header_map import RequestHeaderMap
 from outrider.data.stream_info import ConnectionInfo
-from outrider.http.codec import RESET_CONNECTION_TERMINATION, RESET_LOCAL
-from outrider.network.filter import EVENT_REMOTE_CLOSE, STOP, ConnectionCallbacks, NetworkFilter
 from outrider.router.config.upgrade_config import ConnectConfig
 from outrider.router.tcp_upstream import proxy_header, wants_tcp
 from outrider.upstream.conn_pool import PendingStream, TcpConnPool, TcpPoolCallbacks
 from outrider.upstream.host import Host
-from tests.router.support.playbook import FakeConnection, World
+from tests.router.support.playbook import World, open_connection
 
 WEBSOCKET = ((b"connection", b"Upgrade"), (b"upgrade", b"WebSocket"))
 
@@ -105,47 +103,12 @@ def test_early_payload_of_connect_can_be_refused() -> None:
     assert world.attempts[0].cancelled
 
 
-class RawConnection(FakeConnection):
-    """A raw upstream connection."""
-
-    def __init__(self, remote: Address) -> None:
-        super().__init__(remote)
-        self.written = b""
-        self.ended = False
-        self.closed = False
-        self.disabled = 0
-        self.filters: list[NetworkFilter] = []
-        self.callbacks: list[ConnectionCallbacks] = []
-
-    def write(self, data: bytes, end_stream: bool = False) -> None:
-        self.written += data
-        self.ended = end_stream
-
-    def close(self, close_type: int, details: str = "") -> None:
-        self.closed = True
-
-    def read_disable(self, disable: bool) -> None:
-        self.disabled += 1 if disable else -1
-
-    def enable_half_close(self, enabled: bool) -> None:
-        assert enabled
-
-    def add_callbacks(self, callbacks: ConnectionCallbacks) -> None:
-        self.callbacks.append(callbacks)
-
-    def add_filter(self, network_filter: NetworkFilter) -> None:
-        self.filters.append(network_filter)
-
-    def start_filters(self) -> bool:
-        return True
-
-
 class RawPool(TcpConnPool):
     """Gives one raw connection, at once or when told."""
 
     def __init__(self, world: World, host: Host, at_once: bool) -> None:
         super().__init__(host, 0, world.cluster.connector, world.cluster, "")
-        self.connection = RawConnection(host.address)
+        self.connection, self.transport = open_connection(world.dispatcher, host.address)
         self.at_once = at_once
         self.callbacks: TcpPoolCallbacks | None = None
 
@@ -154,12 +117,11 @@ class RawPool(TcpConnPool):
         if self.at_once:
             self.connect()
             return None
-        pending = PendingStream.__new__(PendingStream)
-        return pending
+        return PendingStream.__new__(PendingStream)
 
     def connect(self) -> None:
         assert self.callbacks is not None
-        self.callbacks.on_pool_ready(self.connection, self.host)  # type: ignore[arg-type]
+        self.callbacks.on_pool_ready(self.connection, self.host)
 
 
 def terminated(at_once: bool, version: int = 0) -> tuple[World, RawPool]:
@@ -180,46 +142,50 @@ def test_connect_is_terminated(at_once: bool) -> None:
     if not at_once:
         assert world.manager.sent is None
         pool.connect()
-    connection = pool.connection
+    connection, transport = pool.connection, pool.transport
     assert world.manager.status == 200
-    assert connection.written == b"EAGER"
-    (reader,) = connection.filters
-    assert reader.on_data(b"banner", False) == STOP
+    assert transport.written == b"EAGER"
+    connection.data_received(b"banner")
+    assert world.manager.body == b"banner"
     world.send(b"bye", True)
-    assert (connection.written, connection.ended) == (b"EAGERbye", True)
-    reader.on_data(b"done", True)
+    assert (transport.written, transport.ended) == (b"EAGERbye", True)
+    connection.data_received(b"done")
+    assert connection.eof_received() is False
     assert (world.manager.body, world.manager.ended) == (b"bannerdone", True)
-    assert not connection.closed
     assert world.up("upstream_rq_200") == 1
+    assert world.manager.reset_with == ""
 
 
 def test_the_raw_upstream_closes() -> None:
     world, pool = terminated(True)
-    pool.connection.callbacks[0].on_event(EVENT_REMOTE_CLOSE)
+    pool.connection.connection_lost(OSError())
     assert world.manager.reset_with == "upstream_reset_after_response_started{connection_termination}"
 
 
 def test_the_raw_upstream_is_closed() -> None:
     world, pool = terminated(True)
     world.manager.destroy_filters()
-    assert pool.connection.closed
+    assert pool.transport.closed
+    # A connection that was closed from here has nobody left to tell.
+    assert world.manager.reset_with == ""
 
 
 def test_proxy_protocol_precedes_the_payload() -> None:
     world, pool = terminated(True, 1)
     world.send(b"x", False)
-    assert pool.connection.written == b"PROXY TCP4 10.0.0.9 10.0.0.1 4711 80\r\nx"
+    assert pool.transport.written == b"PROXY TCP4 10.0.0.9 10.0.0.1 4711 80\r\nx"
 
 
 def test_back_pressure_of_a_raw_upstream() -> None:
     world, pool = terminated(True)
-    reader = pool.connection.callbacks[0]
-    reader.on_above_write_buffer_high_watermark()
+    pool.connection.pause_writing()
     assert world.manager.read_disabled == 1
-    reader.on_below_write_buffer_low_watermark()
+    pool.connection.resume_writing()
     assert world.manager.read_disabled == 0
     world.manager.tell_downstream_high()
-    assert pool.connection.disabled == 1
+    assert not pool.transport.reading
+    world.manager.tell_downstream_low()
+    assert pool.transport.reading
 
 
 def test_what_is_terminated() -> None:
@@ -245,14 +211,3 @@ def test_proxy_headers() -> None:
     assert proxy_header(2, v6)[12:16] == b"\x21\x21\x00\x24"
     assert len(proxy_header(2, v6)) == 16 + 36
     assert proxy_header(2, pipe) == signature + b"\x20\x00\x00\x00"
-
-
-def test_reset_reasons_are_used() -> None:
-    world, pool = terminated(True)
-    upstream = world.router.upstream
-    assert upstream is not None and upstream.encoder is not None
-    upstream.encoder.reset_stream(RESET_LOCAL)
-    pool.connection.callbacks[0].on_event(EVENT_REMOTE_CLOSE)
-    # A connection that was closed from here has nobody left to tell.
-    assert world.manager.reset_with == ""
-    assert RESET_CONNECTION_TERMINATION != RESET_LOCAL

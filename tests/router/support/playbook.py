@@ -9,7 +9,7 @@ import heapq
 from collections.abc import Callable
 
 from outrider.config.runtime import Runtime, make_entry
-from outrider.data.address import ip_address
+from outrider.data.address import Address, ip_address
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from outrider.data.stream_info import HTTP11, ConnectionInfo, StreamInfo
 from outrider.event.dispatcher import Dispatcher
@@ -17,6 +17,7 @@ from outrider.http.codec import CodecProtocolError, RequestEncoder
 from outrider.http.filter import LocalReplyModifier
 from outrider.http.filter_chain import FilterChainEntry
 from outrider.http.filter_manager import FilterManager
+from outrider.network.connection import Connection
 from outrider.network.transport_socket import RAW_BUFFER
 from outrider.router.config.retry_policy import RetryPolicy
 from outrider.router.config.route_config import RouteConfig
@@ -89,15 +90,47 @@ class FixedRandom(RandomSource):
         return self.values.pop(0) if self.values else 0
 
 
-class FakeConnection:
-    """What the router reads of an upstream connection, and of the downstream one."""
+class FakeTransport:
+    """The loop's side of a connection: what was written, and whether it is read and open."""
 
-    def __init__(self, remote: object) -> None:
-        self.connection_id = 7
-        self.info = ConnectionInfo(7, ip_address("127.0.0.1", 5), remote)  # type: ignore[arg-type]
-        self.connect_start_ns = 1
-        self.connect_end_ns = 2
-        self.tls_end_ns = 0
+    def __init__(self) -> None:
+        self.written = b""
+        self.ended = False
+        self.closed = False
+        self.reading = True
+
+    def write(self, data: bytes) -> None:
+        assert not self.ended
+        self.written += data
+
+    def write_eof(self) -> None:
+        self.ended = True
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+def open_connection(dispatcher: Dispatcher, remote: Address) -> tuple[Connection, FakeTransport]:
+    """An established connection without a socket."""
+    info = ConnectionInfo(7, ip_address("127.0.0.1", 5), remote)
+    connection = Connection(dispatcher, info)
+    transport = FakeTransport()
+    connection.connection_made(transport)
+    connection.connect_start_ns = 1
+    connection.connect_end_ns = 2
+    return connection, transport
 
 
 class FakeEncoder(RequestEncoder):
@@ -154,8 +187,8 @@ class Attempt(PendingStream):
 
     def connect(self) -> None:
         """The connection is there."""
-        connection = FakeConnection(self.pool.host.address)
-        self.callbacks.on_pool_ready(self.encoder, self.pool.host, connection, HTTP11)  # type: ignore[arg-type]
+        connection, _ = open_connection(self.pool.world.dispatcher, self.pool.host.address)
+        self.callbacks.on_pool_ready(self.encoder, self.pool.host, connection, HTTP11)
 
     def fail(self, reason: int, details: str = "", host: Host | None = None) -> None:
         self.callbacks.on_pool_failure(reason, details, self.pool.host)
@@ -197,10 +230,10 @@ class FakeManager(FilterManager):
     """The downstream end of the filter chain."""
 
     def __init__(self, world: World) -> None:
-        connection = FakeConnection(CLIENT)
+        connection, _ = open_connection(world.dispatcher, CLIENT)
         info = ConnectionInfo(1, PROXY, CLIENT)
         super().__init__(
-            connection,  # type: ignore[arg-type]
+            connection,
             world.dispatcher,
             StreamInfo(info, 1_000_000_000, world.dispatcher.monotonic_ns(), HTTP11),
             1000,
