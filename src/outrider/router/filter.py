@@ -125,7 +125,6 @@ class RouterFilter(HttpFilter):
         self.cluster_info = info
         stream_info = manager.stream_info
         stream_info.cluster_name = info.observability_name
-        stream_info.attempt_count = 1
         virtual_host = entry.virtual_host
         if virtual_host.catch_all_cluster is not None:
             virtual_cluster = virtual_host.virtual_cluster(headers)
@@ -147,6 +146,7 @@ class RouterFilter(HttpFilter):
             return HEADERS_STOP_ITERATION
         if info.drop_overload > 0 and local_answer.dropped_for_overload(self):
             return HEADERS_STOP_ITERATION
+        stream_info.attempt_count = 1
         if not self.choose_host():
             local_answer.no_healthy_upstream(self)
             return HEADERS_STOP_ITERATION

@@ -43,8 +43,6 @@ def on_headers(
     single = headers.single
     status = headers.status
     host = request.host
-    if entry.virtual_host.include_attempt_count_in_response:
-        headers.set(X_ENVOY_ATTEMPT_COUNT, decimal(router.attempt))
     grpc_code = -1
     if router.grpc:
         grpc_code = charge.http_code_of_grpc(headers.get(GRPC_STATUS))
@@ -76,6 +74,8 @@ def on_headers(
     config = router.config
     if router.request_complete_ns and not config.suppress_envoy_headers:
         headers.set(X_ENVOY_UPSTREAM_SERVICE_TIME, decimal((now_ns - router.request_complete_ns) // 1_000_000))
+    if entry.virtual_host.include_attempt_count_in_response:
+        headers.set(X_ENVOY_ATTEMPT_COUNT, decimal(router.attempt))
     canary = host.canary or single.get(X_ENVOY_UPSTREAM_CANARY) == b"true"
     request.canary = canary
     charge.charge_code(router, status, canary, host, False)

@@ -201,11 +201,13 @@ class RetryState:
 
     def _grant(self, decision: int, reset_ms: int, retries_enabled: bool, random_value: int) -> int:
         self.succeeded = self.holds_retry and decision == _DECISION_NO
-        self.release()
         if decision == _DECISION_NO:
+            self.release()
             return RETRY_NO
         if self.remaining == 0:
+            # With hedging the last retry granted may still go well, so it is not given up here.
             return RETRY_NO_LIMIT_EXCEEDED
+        self.release()
         self.remaining -= 1
         if not self.resource.can_create():
             return RETRY_NO_OVERFLOW

@@ -201,7 +201,8 @@ def check_upstream_filters(views: list[View], context: FactoryContext) -> None:
 
 def router_config(view: View, context: FactoryContext) -> RouterConfig:
     """Read a `Router` message. Raises ConfigError. `start_child_span` is refused: there are no spans of attempts."""
-    scope = context.scope.scope(f"http.{context.stat_prefix}.")
+    # The connection manager's context is scoped to `http.<stat_prefix>.` already.
+    scope = context.scope
     config = RouterConfig(context.cluster_manager, context.runtime, scope, context.server.node_zone)
     config.dynamic_stats = view.flag("dynamic_stats", True)
     config.suppress_envoy_headers = view.flag("suppress_envoy_headers")
