@@ -29,7 +29,7 @@ _log: Final = logging.getLogger("outrider.file")
 _BACKLOG_LIMIT: Final = 64 * 1024 * 1024
 _PIPE_BATCH: Final = 4096
 # How long `close` waits for a thread whose file takes nothing.
-_CLOSE_SECONDS: Final = 2.0
+CLOSE_SECONDS: Final = 2.0
 _STANDARD_STREAMS: Final[dict[str, int]] = {
     "/dev/stdout": 1,
     "/proc/self/fd/1": 1,
@@ -85,12 +85,12 @@ class FileThread:
             self._writer.start()
         self.batches.put(lines)
 
-    def stop(self) -> None:
+    def stop(self, wait_seconds: float) -> None:
         """Write what is left, close the file."""
         thread = self._writer
         if thread is not None:
             self.batches.put(_STOP)
-            thread.join(_CLOSE_SECONDS)
+            thread.join(wait_seconds)
             if thread.is_alive():
                 # It still uses the descriptor.
                 return
@@ -218,9 +218,9 @@ class LogFile:
         self.flush()
         self._writer.hand_over(_REOPEN)
 
-    def close(self) -> None:
+    def close(self, wait_seconds: float) -> None:
         self.flush()
-        self._writer.stop()
+        self._writer.stop(wait_seconds)
         self.collect()
 
 
@@ -263,13 +263,13 @@ class AccessLogManager(TimerOwner):
         for file in self._files.values():
             file.reopen()
 
-    def close(self) -> None:
-        """Write everything out; waits at most two seconds for each file."""
+    def close(self, wait_seconds: float = CLOSE_SECONDS) -> None:
+        """Write everything out; waits at most that long for each file."""
         if self._timer is not None:
             self._timer.disarm()
             self._timer = None
         for file in self._files.values():
-            file.close()
+            file.close(wait_seconds)
         self._files = {}
 
 

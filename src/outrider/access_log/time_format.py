@@ -19,7 +19,7 @@ DEFAULT_LOCAL_PATTERN: Final = "%Y-%m-%dT%H:%M:%E3S%z"
 # Digits of the fraction without trailing zeros (`%E*S`, `%E*f`).
 _TRIMMED: Final = 0
 _NEWLINE: Final = re.compile(r"%[-_0^#]*[1-9]*(E|O)?n")
-_SPECIAL: Final = re.compile(r"%(?:(%)|([1-9])?f|(\d*)s|E(\d+|\*)([Sf])|(E4Y)|(Es)|(E\*z|::z)|(Ez|:z))")
+_SPECIAL: Final = re.compile(r"%(?:(%)|([1-9])?f|(\d*)s|E(\d+|\*)([Sf])|(E4Y)|(Es)|(E\*z|::z)|(Ez|:z)|(Z))")
 _MILLIS: Final[list[bytes]] = [b"%03d" % milli for milli in range(1000)]
 
 
@@ -80,6 +80,8 @@ class TimePattern:
                 self._add("zone", "seconds")
             elif match.group(9) is not None:
                 self._add("zone", "minutes")
+            elif match.group(10) is not None:
+                self._add("zone name", "")
             else:
                 self._add("epoch", match.group(3) or "")
         self._add("strftime", plain + pattern[position:])
@@ -98,6 +100,8 @@ class TimePattern:
                     text += time.strftime(argument, moment)
                 elif kind == "epoch":
                     text += str(second).rjust(int(argument or "0"))
+                elif kind == "zone name":
+                    text += moment.tm_zone if self.local else "UTC"
                 elif kind == "year":
                     text += f"{moment.tm_year:04d}"
                 else:

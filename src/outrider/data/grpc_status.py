@@ -87,7 +87,7 @@ def parse_status(value: bytes) -> int:
 
 
 def is_grpc_content_type(value: bytes) -> bool:
-    """`application/grpc`, alone or followed by `+subtype` or parameters."""
+    """`application/grpc`, alone or with a `+subtype`; as in Envoy not with parameters."""
     if not value.startswith(b"application/grpc"):
         return False
-    return len(value) == 16 or value[16] in b"+;"
+    return len(value) == 16 or value[16] == 0x2B
