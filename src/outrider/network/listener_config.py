@@ -56,8 +56,8 @@ class ListenerInfo:
 class ListenerConfig:
     """A checked listener with its factories; one `Listener` serves each of its addresses."""
 
-    def __init__(self, view: View, context: FactoryContext, origin: str = "") -> None:
-        """Raises ConfigError."""
+    def __init__(self, view: View, context: FactoryContext, admin: bool = False) -> None:
+        """Raises ConfigError. `admin`: the listener of the admin interface."""
         self.name: str = view.text("name") or str(uuid.uuid4())
         self.view = view
         addresses = self._read_addresses(view)
@@ -85,8 +85,9 @@ class ListenerConfig:
         narrowed.traffic_direction = self.direction
         narrowed.drain_type = self.drain_type
         narrowed.listener_info = self.info
-        self.scope.counter("extension_config_missing")
-        self.scope.counter("network_extension_config_missing")
+        if not admin:
+            self.scope.counter("extension_config_missing")
+            self.scope.counter("network_extension_config_missing")
         self.access_logs: list[AccessLog] = _read_access_logs(view, narrowed)
         self.listener_filters = self._read_listener_filters(view, narrowed)
         self.matcher: FilterChainMatcher = self._read_filter_chains(view, narrowed)

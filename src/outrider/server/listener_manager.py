@@ -94,6 +94,7 @@ class MainListeners:
         self.built = built
         self.stats = stats
         stats.total_listeners_active.set(len(built))
+        stats.listener_added.add(len(built))
 
     def open(self, workers: int) -> None:
         """Open and bind all sockets. Raises BindError; nothing stays open then."""

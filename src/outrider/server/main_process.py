@@ -93,6 +93,10 @@ class MainProcess(SupervisorOwner):
     async def start(self) -> None:
         """Start workers and control plane; the server is live some time later."""
         self.proxy.start()
+        # Envoy loads its runtime a second time when the cluster manager is there.
+        self.runtime.load()
+        for gauge in self.stats.clusters_inflated:
+            gauge.set(len(self.clusters.infos))
         if self.supervisor.template is None:
             await self._start_inline()
         else:

@@ -56,6 +56,13 @@ class ServerStats:
         self.wip_protos: Counter = scope.counter("wip_protos")
         self.dropped_stat_flushes: Counter = scope.counter("dropped_stat_flushes")
         self.initialization_time_ms: Histogram = scope.histogram("initialization_time_ms", UNIT_MILLISECONDS)
+        root.counter("envoy.overload_actions.reset_high_memory_stream.count")
+        root.histogram("overload.refresh_interval_delay", UNIT_MILLISECONDS)
+        clusters = root.scope("thread_local_cluster_manager")
+        # Clusters are built when they are configured: every process has all of them.
+        self.clusters_inflated: list[Gauge] = [clusters.gauge("main_thread.clusters_inflated", accumulate=False)]
+        for index in range(max(workers, 1)):
+            self.clusters_inflated.append(clusters.gauge(f"worker_{index}.clusters_inflated", accumulate=False))
         self.main_watchdog = WatchdogStats([scope.scope("main_thread"), root.scope("main_thread")])
         total = root.scope("workers")
         self.worker_watchdogs = [

@@ -136,7 +136,11 @@ def _serve(control: socket.socket, worker_main: WorkerMain) -> None:
 
 def _take_order(control: socket.socket, worker_main: WorkerMain, own: tuple[socket.socket, ...]) -> bool:
     """One order of main's. False when main is gone."""
-    order, descriptors, _, _ = socket.recv_fds(control, 5, 1)
+    try:
+        order, descriptors, _, _ = socket.recv_fds(control, 5, 1)
+    except ConnectionResetError:
+        # Main is gone and has not read our last report.
+        return False
     if not order:
         return False
     index = int.from_bytes(order[1:], "big")

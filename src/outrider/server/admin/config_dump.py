@@ -41,7 +41,7 @@ class ConfigDumpHandler:
                 pattern = compile_re2(regex)
             except ValueError as error:
                 return AdminResponse(
-                    f"INVALID_ARGUMENT: Error while parsing name_regex from {regex}: {error}\n", 400, PLAIN
+                    f"INVALID_ARGUMENT: Error while parsing name_regex from {regex}: {error}", 400, PLAIN
                 )
         dumps = await self._dumps(pattern, request.flag("include_eds"))
         paths = mask.split(",") if mask is not None else []

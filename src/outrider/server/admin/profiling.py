@@ -54,12 +54,15 @@ class ProfilingHandlers:
 
         if enable == "y":
             tracemalloc.start(TRACE_FRAMES)
-        else:
-            tracemalloc.stop()
-        return ok()
+            return ok()
+        if not tracemalloc.is_tracing():
+            return ok()
+        dump = await self.heap_dump(request)
+        tracemalloc.stop()
+        return dump
 
     async def heap_dump(self, request: AdminRequest) -> AdminResponse:
-        """The lines of code that hold most memory, while `/allocprofiler?enable=y` is on."""
+        """The lines of code that hold most memory: while `/allocprofiler?enable=y` is on, or as it is turned off."""
         import tracemalloc
 
         if not tracemalloc.is_tracing():

@@ -53,7 +53,9 @@ class AdminServer:
         self.listener: Listener | None = None
         context.singletons[_SINGLETON] = self
         self.allowed = read_allowed_paths(settings.allow_paths)
-        self.config = ListenerConfig(View(self._listener_message(), "admin"), context) if settings.address else None
+        self.config: ListenerConfig | None = None
+        if settings.address is not None:
+            self.config = ListenerConfig(View(self._listener_message(), "admin"), context, admin=True)
 
     def _listener_message(self) -> Any:
         """The admin listener as a configuration: what the proxy does for others it does for itself."""
