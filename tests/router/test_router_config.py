@@ -40,7 +40,8 @@ def factory_context() -> FactoryContext:
         None,
         ServerInfo(),
     )
-    made.stat_prefix = "ingress"
+    made.stat_prefix = "http.ingress."
+    made.scope = world.store.scope("http.ingress.")
     return made
 
 
