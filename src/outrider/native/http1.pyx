@@ -65,7 +65,7 @@ cdef extern from "llhttp.h":
 
 cdef enum:
     HPE_OK = 0
-    HPE_UNEXPECTED_CONTENT_LENGTH = 4
+    HPE_INVALID_METHOD = 6
     HPE_INVALID_TRANSFER_ENCODING = 15
     HPE_PAUSED = 21
     HPE_PAUSED_UPGRADE = 22
@@ -112,6 +112,7 @@ cdef enum:
     KIND_TRUNCATED = 6
     KIND_EXTENSION = 7
     KIND_TRAILERS_TOO_LARGE = 8
+    KIND_CODING = 9
 
     FIRST_FIELDS = 32
     # Names up to this length are looked up; longer ones are rare.
@@ -498,6 +499,10 @@ cdef class Http1Parser:
                 pos = self._read_method(base, pos, end)
                 if self.method_token is None:
                     return end
+            elif self.mode == 2 and s.phase == IDLE and pos < end and base[pos] != 72:
+                # llhttp would pass over empty lines; a server has no reason to send any.
+                self.failed = True
+                raise ParseError(KIND_SYNTAX, "Expected HTTP/")
             err = llhttp_execute(&s.parser, base + pos, end - pos)
             if err == HPE_OK:
                 if s.phase == HEAD or s.phase == TRAILERS:
@@ -656,6 +661,9 @@ cdef class Http1Parser:
             target = PyBytes_FromStringAndSize(text + s.url, s.url_length)
         elif self.keep_reason:
             reason = PyBytes_FromStringAndSize(text + s.reason, s.reason_length)
+        if flags & FLAG_CHUNKED:
+            # llhttp does not see it behind white space at the end of the line.
+            s.parser.flags |= F_CHUNKED
         self._drop_carry()
         self.unreported = 0
         s.phase = BODY
@@ -865,10 +873,11 @@ cdef class Http1Parser:
             raise MemoryError
         if (s.phase == HEAD or s.phase == TRAILERS) and s.origin and <uintptr_t>(base + end) - s.origin > self.max_head:
             self._too_large()
-        if err == HPE_INVALID_TRANSFER_ENCODING or err == HPE_UNEXPECTED_CONTENT_LENGTH:
-            if "can't be present with" in text:
-                kind = KIND_LENGTH_AND_CODING
-        elif (s.phase == HEAD or s.phase == TRAILERS) and 0 <= pos < end:
+        if s.phase == HEAD and "can't be present with" in text:
+            kind = KIND_LENGTH_AND_CODING
+        elif s.phase == HEAD and err == HPE_INVALID_TRANSFER_ENCODING:
+            kind = KIND_CODING
+        elif err != HPE_INVALID_METHOD and (s.phase == HEAD or s.phase == TRAILERS) and 0 <= pos < end:
             c = <unsigned char>base[pos]
             if (c < 32 and c != 9 and c != 10 and c != 13) or c == 127:
                 kind = KIND_CHARACTER

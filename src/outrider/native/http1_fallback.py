@@ -31,6 +31,7 @@ from outrider.native.parse_error import (
     TRUNCATED,
     UNDERSCORE,
     UNDERSCORE_DROP,
+    UNKNOWN_CODING,
     ParseError,
 )
 
@@ -53,6 +54,7 @@ _CHUNK_LINE: Final = re.compile(
 # Everything that can come before the CRLF of a chunk's line while it is not complete.
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _TRAILER_PREFIX: Final = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+_LETTER_H: Final = 72
 _MAX_LENGTH: Final = (1 << 64) - 1
 # Digits of a chunk size that llhttp takes, leading zeros included, are not limited; its value is.
 _SIZE_LINE: Final = 64
@@ -160,6 +162,8 @@ class Http1Parser:
     def _step(self, handler: Any, data: bytes, pos: int) -> int:
         phase = self._phase
         if phase == _IDLE:
+            if self.mode != REQUEST and data[pos] != _LETTER_H:
+                raise ParseError(SYNTAX, "Expected HTTP/")
             while pos < len(data) and data[pos] in b"\r\n":
                 pos += 1
             if pos < len(data):
@@ -243,12 +247,18 @@ class Http1Parser:
         except httptools.HttpParserError as error:
             self._check_size(HEAD_TOO_LARGE if self._phase == _HEAD else TRAILERS_TOO_LARGE)
             text = str(error)
-            if "can't be present with" in text:
-                raise ParseError(LENGTH_AND_CODING, text) from None
-            if "Invalid Transfer-Encoding" in text and self._phase == _HEAD:
-                # For the codec to decide, as in the extension.
+            if text.startswith("Pause on"):
+                # A response that switches protocols, as httptools says it when it was not announced.
                 return
-            kind = INVALID_CHARACTER if _CONTROL.search(section) else SYNTAX
+            if self._phase == _HEAD and "can't be present with" in text:
+                raise ParseError(LENGTH_AND_CODING, text) from None
+            if self._phase == _HEAD and "Transfer-Encoding" in text:
+                if text.startswith("Request has"):
+                    # Said behind a whole head: for the codec to decide, as in the extension.
+                    return
+                raise ParseError(UNKNOWN_CODING, text) from None
+            bad = _CONTROL.search(section) is not None and not isinstance(error, httptools.HttpParserInvalidMethodError)
+            kind = INVALID_CHARACTER if bad else SYNTAX
             raise ParseError(kind, text) from None
 
     def _head(self, handler: Any, size: int) -> None:

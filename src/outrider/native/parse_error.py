@@ -42,6 +42,8 @@ UNDERSCORE: Final = 5
 TRUNCATED: Final = 6
 CHUNK_EXTENSION_TOO_LONG: Final = 7
 TRAILERS_TOO_LARGE: Final = 8
+# A Transfer-Encoding that is not `chunked`.
+UNKNOWN_CODING: Final = 9
 
 
 class ParseError(Exception):

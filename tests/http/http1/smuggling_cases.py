@@ -1,7 +1,7 @@
 """Raw HTTP/1 messages that proxies have got wrong, and what Envoy does with each.
 
-The bytes are here; Envoy's answers are in `smuggling_envoy.json`, written by `envoy_recorder.py`. `stricter` names, for
-the cases where we refuse what Envoy lets pass, why.
+The bytes are here; Envoy's answers are in `smuggling_envoy.json`, written by `envoy_recorder.py`. STRICTER names the
+cases where we refuse what Envoy lets pass.
 """
 
 from __future__ import annotations
@@ -73,7 +73,6 @@ class Case:
         cluster: str = "plain",
         answer: list[bytes] | None = None,
         close_after: bool = False,
-        stricter: str = "",
     ) -> None:
         self.name = name
         self.parts = list(parts)
@@ -81,7 +80,6 @@ class Case:
         self.cluster = cluster
         self.answer = [] if answer is None else answer
         self.close_after = close_after
-        self.stricter = stricter
 
     def __repr__(self) -> str:
         return self.name
@@ -606,7 +604,6 @@ def _up(
     close: bool = False,
     listener: str = "plain",
     cluster: str = "plain",
-    stricter: str = "",
     parts: list[bytes] | None = None,
 ) -> Case:
     return Case(
@@ -616,7 +613,6 @@ def _up(
         close_after=close,
         listener=listener,
         cluster=cluster,
-        stricter=stricter,
     )
 
 
@@ -791,6 +787,8 @@ UPSTREAM_CASES: list[Case] = [
     _up("chunk-size-space", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2 \r\nok\r\n0\r\n\r\n"),
     _up("chunk-bad-data", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokay\r\n0\r\n\r\n"),
     _up("head-60k", b"HTTP/1.1 200 OK\r\nX-A: " + b"a" * 62000 + b"\r\nContent-Length: 2\r\n\r\nok"),
+    _up("head-81000", b"HTTP/1.1 200 OK\r\nX-A: " + b"a" * 81000 + b"\r\nContent-Length: 2\r\n\r\nok"),
+    _up("head-82500", b"HTTP/1.1 200 OK\r\nX-A: " + b"a" * 82500 + b"\r\nContent-Length: 2\r\n\r\nok"),
     _up(
         "head-count",
         b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(101)) + b"Content-Length: 2\r\n\r\nok",
@@ -799,6 +797,26 @@ UPSTREAM_CASES: list[Case] = [
     _up("408-close", b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", close=True),
     _up("post-early-answer", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", request=_P),
 ]
+
+_FOLDED = "RFC 9112 section 5.2: a server may refuse obsolete line folding"
+_BARE = "RFC 9112 section 2.2: a lone LF or CR is a way to hide a line from one of two parsers"
+_START = "RFC 9112 section 3: white space in the start line is a way to hide a target"
+_CHUNK = "RFC 9112 section 7.1: junk behind chunk data shifts all that follows"
+_TRAILER = "RFC 9110 section 6.5.1: framing fields are not allowed in trailers"
+
+# Where we refuse what Envoy lets pass, and why.
+STRICTER: dict[str, str] = {
+    "te-folded": _FOLDED, "cl-folded": _FOLDED, "fold-space": _FOLDED, "fold-tab": _FOLDED,
+    "fold-empty-line": _FOLDED, "fold-host": _FOLDED, "space-before-name": _FOLDED, "up-fold": _FOLDED,
+    "lf-only": _BARE, "lf-only-start-line": _BARE, "lf-only-header": _BARE, "lf-only-end": _BARE, "cr-only": _BARE,
+    "cr-in-value": _BARE, "cr-in-value-end": _BARE, "cr-cr-lf": _BARE, "chunk-last-bare-lf": _BARE,
+    "up-lf-only": _BARE, "up-cr-in-value": _BARE,
+    "start-trailing-space": _START, "start-tab": _START, "start-target-cr": _START, "up-two-spaces": _START,
+    "chunk-data-bare-lf": _CHUNK, "chunk-data-long": _CHUNK, "up-chunk-bad-data": _CHUNK,
+    "chunk-trailer-framing": _TRAILER, "chunk-trailer-te": _TRAILER,
+    "body-longer-than-length": "garbage is refused at its first byte, not at the end of its line",
+    "up-status-4-digits": "RFC 9110 section 15: a status has three digits",
+}  # fmt: skip
 
 _RECORD = Path(__file__).with_name("smuggling_envoy.json")
 

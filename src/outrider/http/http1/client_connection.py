@@ -24,7 +24,7 @@ from outrider.http.http1.connection_options import drop_unwanted_upgrade, is_upg
 from outrider.http.http1.framing import CASE_PROPER, CASE_REASON, CHUNKED, ZERO, write_body, write_trailers
 from outrider.http.http1.settings import (
     DEFAULT_MAX_HEADERS_COUNT,
-    DEFAULT_MAX_HEADERS_KB,
+    DEFAULT_MAX_RESPONSE_HEADERS_KB,
     FORMAT_PRESERVE,
     FORMAT_PROPER,
     Http1Settings,
@@ -196,7 +196,7 @@ class Http1ClientConnection(ClientConnection):
         callbacks: ClientConnectionCallbacks,
         settings: Http1Settings,
         stats: Http1Stats,
-        max_headers_kb: int = DEFAULT_MAX_HEADERS_KB,
+        max_headers_kb: int = DEFAULT_MAX_RESPONSE_HEADERS_KB,
         max_headers_count: int = DEFAULT_MAX_HEADERS_COUNT,
     ) -> None:
         self.protocol = HTTP11

@@ -11,6 +11,7 @@ from outrider.native.parse_error import (
     TOO_MANY_FIELDS,
     TRAILERS_TOO_LARGE,
     UNDERSCORE,
+    UNKNOWN_CODING,
 )
 
 CODEC_ERROR: Final = "http1.codec_error"
@@ -39,6 +40,7 @@ _DETAILS: Final[dict[int, str]] = {
     INVALID_CHARACTER: INVALID_CHARACTERS,
     LENGTH_AND_CODING: CHUNKED_CONTENT_LENGTH,
     UNDERSCORE: UNEXPECTED_UNDERSCORE,
+    UNKNOWN_CODING: INVALID_TRANSFER_ENCODING,
 }
 
 
@@ -49,6 +51,8 @@ def details_of(kind: int) -> str:
 
 def status_of(kind: int) -> int:
     """The status with which a request with this kind of error is answered."""
+    if kind == UNKNOWN_CODING:
+        return 501
     return 431 if kind == HEAD_TOO_LARGE or kind == TRAILERS_TOO_LARGE or kind == TOO_MANY_FIELDS else 400
 
 

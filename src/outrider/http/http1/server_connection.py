@@ -347,7 +347,7 @@ class Http1ServerConnection(ServerConnection):
         if method == _CONNECT or flags & _SPECIAL_FLAGS:
             raw = self._check_special(headers, flags, content_length)
         stream.is_head = method == _HEAD
-        if target[0] == _SLASH or (target[0] == _STAR and method == b"OPTIONS"):
+        if (target[0] == _SLASH and method != _CONNECT) or (target[0] == _STAR and method == b"OPTIONS"):
             headers.path = target
         else:
             self._resolve_target(headers, target)

@@ -16,6 +16,7 @@ FORMAT_PROPER: Final = 1
 FORMAT_PRESERVE: Final = 2
 
 DEFAULT_MAX_HEADERS_KB: Final = 60
+DEFAULT_MAX_RESPONSE_HEADERS_KB: Final = 80
 DEFAULT_MAX_HEADERS_COUNT: Final = 100
 
 _PRESERVE_CASE: Final = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
