@@ -1,0 +1,48 @@
+"""Takes out of texts what differs between two runs by nature."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE | re.MULTILINE), text)
+    for pattern, text in (
+        (r"^(date|last-modified): [A-Z][a-z]{2}, \d.*?GMT", r"\1: {date}"),
+        (r"^(x-envoy-upstream-service-time: )\d+", r"\1{ms}"),
+        # The digit that says why the request is traced stays.
+        (r"\b[0-9a-f]{8}-[0-9a-f]{4}-([0-9a-f])[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b", r"{uuid\1}"),
+        (r"127\.0\.0\.1:[3-6]\d{4}\b", "127.0.0.1:{client}"),
+    )
+)
+
+
+class Normalizer:
+    """`words` maps what is particular to one side (ports, folder) to a common name."""
+
+    def __init__(self, words: Mapping[str, str]) -> None:
+        self._words = dict(words)
+        longest_first = sorted(self._words, key=len, reverse=True)
+        self._pattern = re.compile("|".join(rf"(?<![0-9]){re.escape(word)}(?![0-9])" for word in longest_first))
+
+    def __call__(self, text: str, further: Sequence[tuple[str, str]] = ()) -> str:
+        if self._words:
+            text = self._pattern.sub(self._named, text)
+        for pattern, replacement in _RULES:
+            text = pattern.sub(replacement, text)
+        for given, replacement in further:
+            text = re.sub(given, replacement, text, flags=re.MULTILINE)
+        return text
+
+    def _named(self, match: re.Match[str]) -> str:
+        return self._words[match[0]]
+
+
+def printable(data: bytes) -> str:
+    """Bytes as lines: CR LF becomes a line end, other unusual bytes are escaped."""
+    text = data.decode("latin-1").replace("\r\n", "\n")
+    return re.sub(r"[^\n\x20-\x7e]", _escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\x{ord(match[0]):02x}"
