@@ -15,10 +15,8 @@ from outrider.data import response_flag
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from outrider.data.header_names import (
     CONNECTION,
-    CONTENT_LENGTH,
     CONTENT_TYPE,
     EXPECT,
-    GRPC_STATUS,
     LOCATION,
     PROXY_CONNECTION,
     UPGRADE,
@@ -30,7 +28,7 @@ from outrider.http.conn_manager_settings import HcmSettings, Rejection
 from outrider.http.filter import LocalReplyModifier
 from outrider.http.filter_chain import HttpFilterChain
 from outrider.http.filter_manager import FilterManager
-from outrider.http.grpc_status import encode_grpc_message, http_to_grpc_status, is_grpc_content_type
+from outrider.http.grpc_status import is_grpc_content_type
 from outrider.http.route import HttpRoute
 
 if TYPE_CHECKING:
@@ -81,7 +79,6 @@ class ActiveStream(FilterManager):
         self._headers_timer: Timer | None = None
         self._duration_timer: Timer | None = None
         self._log_timer: Timer | None = None
-        self._local_reply_body: bytes = b""
         self._ended: bool = False
         self._response_sent: bool = False
         self._counted_upgrade: bool = False
@@ -424,17 +421,13 @@ class ActiveStream(FilterManager):
             modifier.modify(headers)
         request = self.request_headers
         raw_body = body.encode()
+        # Formats and filters of the local-reply configuration see these headers.
+        context = FormatContext(info, request, headers, None, raw_body)
         if request is not None and is_grpc_content_type(request.single.get(CONTENT_TYPE)):
-            self._fill_grpc_reply(headers, raw_body, code, grpc_status)
+            self.settings.local_reply.apply_grpc(context, headers, raw_body, grpc_status, self.is_head)
             raw_body = b""
         else:
-            # Formats and filters of the local-reply configuration see these headers.
-            context = FormatContext(info, request, headers, None, raw_body)
-            info.response_code = headers.status
             raw_body = self.settings.local_reply.apply(context, headers, raw_body)
-            if raw_body:
-                headers.set(CONTENT_LENGTH, b"%d" % len(raw_body))
-        self._local_reply_body = raw_body
         no_body = not raw_body or self.is_head
         if self.response_headers is None:
             self.encode_headers_from(None, headers, no_body)
@@ -449,15 +442,6 @@ class ActiveStream(FilterManager):
             if not no_body and not self._ended:
                 self.send_data(raw_body, True)
             self.on_response_sent()
-
-    def _fill_grpc_reply(self, headers: ResponseHeaderMap, body: bytes, code: int, grpc_status: int) -> None:
-        """A gRPC client wants the status in a trailers-only response (Envoy: 'gRPC bridging of local replies')."""
-        status = grpc_status if grpc_status >= 0 else http_to_grpc_status(code)
-        headers.status = 200
-        headers.set(CONTENT_TYPE, b"application/grpc")
-        headers.set(GRPC_STATUS, b"%d" % status)
-        if body:
-            headers.set(b"grpc-message", encode_grpc_message(body))
 
     # --- the response ---
 
@@ -642,7 +626,7 @@ class ActiveStream(FilterManager):
             self.request_headers,
             self.response_headers,
             self.response_trailers,
-            self._local_reply_body,
+            b"",
             log_type,
         )
         for log in self.settings.access_logs:
