@@ -133,6 +133,10 @@ class TransportSocketFactory:
         """A transport socket for one connection; None for none (raw)."""
         raise NotImplementedError
 
+    def create_for(self, options: TransportSocketOptions | None, hostname: str) -> TransportSocket | None:
+        """As `create`, for an upstream host of that name (which `auto_host_sni` wants)."""
+        return self.create(options)
+
     def default_server_name(self) -> str:
         """The configured SNI (upstream), else empty."""
         return ""

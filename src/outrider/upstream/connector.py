@@ -48,7 +48,7 @@ class HostConnector(Connector):
         self.bind = bind
 
     def connect(self, host: Host, options: TransportSocketOptions | None) -> Connection:
-        transport_socket = host.transport_socket_factory.create(options)
+        transport_socket = host.transport_socket_factory.create_for(options, host.hostname)
         address = host.address
         source = self.bind.choose(address)
         plan = ConnectPlan(host.addresses or [address], source.options, source.address)
