@@ -149,6 +149,13 @@ class ListenSocket:
         """A duplicate of the socket that worker `index` is to accept from."""
         return self.sockets[index if len(self.sockets) > 1 else 0].dup()
 
+    def shut_down(self) -> None:
+        """Stop listening, whoever else holds the sockets, and close: further connections are refused."""
+        for opened in self.sockets:
+            with contextlib.suppress(OSError):
+                opened.shutdown(socket.SHUT_RDWR)
+        self.close()
+
     def close(self) -> None:
         for opened in self.sockets:
             opened.close()

@@ -113,17 +113,22 @@ class MainListeners:
                 opened.listen()
 
     def stop(self, inbound_only: bool) -> list[str]:
-        """Close the sockets of some or all listeners; gives the names of those stopped now."""
+        """Count some or all listeners as stopped and give their names; `shut_down` follows."""
         names = []
         for each in self.built:
             if each.stopped or (inbound_only and not each.inbound):
                 continue
             each.stopped = True
-            for opened in each.sockets:
-                opened.close()
             names.append(each.config.name)
             self.stats.listener_stopped.inc()
         return names
+
+    def shut_down(self, names: list[str]) -> None:
+        """Close the sockets of these listeners, when their workers have let go of them."""
+        for each in self.built:
+            if each.config.name in names:
+                for opened in each.sockets:
+                    opened.shut_down()
 
     def close(self) -> None:
         for each in self.built:

@@ -30,6 +30,7 @@ _log: Final = logging.getLogger("outrider.main")
 
 WATCHDOG_INTERVAL_S: Final = 0.1
 RUNTIME_CHECK_INTERVAL_S: Final = 1.0
+STOP_DELAY_S: Final = 0.05
 
 
 class MainProcess(SupervisorOwner):
@@ -295,6 +296,8 @@ class MainProcess(SupervisorOwner):
         names = self.listeners.stop(inbound_only)
         self.stopped += names
         self.supervisor.broadcast(messages.STOP_LISTENERS, names)
+        # A loop that polls a socket while it is shut down sees errors: let the workers stop first.
+        asyncio.get_running_loop().call_later(STOP_DELAY_S, self.listeners.shut_down, names)
 
     def unready_targets(self) -> list[tuple[str, list[str]]]:
         """What initialization still waits for (`/init_dump`)."""

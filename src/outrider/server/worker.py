@@ -125,6 +125,11 @@ class Worker(ChannelHandler):
         sockets = {name: opened for name, opened in self.sockets.items() if name not in stopped}
         try:
             await self.listeners.start(sockets)
+            if not self.inline:
+                # Ours are duplicates; the others' are no business of this process.
+                for opened in self.sockets.values():
+                    for each in opened:
+                        each.forget()
         except OSError as error:
             _log.critical("worker %d cannot listen: %s", self.index, error)
             self.finished.set()
