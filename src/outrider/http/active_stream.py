@@ -300,6 +300,10 @@ class ActiveStream(FilterManager):
             self.settings.stats.rq_ws_on_non_ws_route.inc()
             self.send_local_reply(403, "", "upgrade_failed")
             return None
+        # Counted when it begins, whatever the answer will be.
+        self._counted_upgrade = True
+        self.settings.stats.cx_upgrades_total.inc()
+        self.settings.stats.cx_upgrades_active.inc()
         if entry is not None and entry.chain is not None:
             return entry.chain
         return self.settings.chain
@@ -469,15 +473,13 @@ class ActiveStream(FilterManager):
         if protocol < HTTP2:
             if self.saw_connection_close or info.should_drain_connection:
                 hcm.closing = True
-            if not self.remote_complete and not self.is_upgrade:
+            tunnel = self.is_upgrade and (headers.status == 101 or _is_connect_success(self.request_headers, headers))
+            if not self.remote_complete and not tunnel:
                 # Without the rest of the request the connection is of no further use (RFC 9112 section 9.3).
                 hcm.closing = True
                 settings.stats.rq_response_before_rq_complete.inc()
-            if self.is_upgrade and (headers.status == 101 or _is_connect_success(self.request_headers, headers)):
+            if tunnel:
                 self.upgraded = True
-                self._counted_upgrade = True
-                settings.stats.cx_upgrades_total.inc()
-                settings.stats.cx_upgrades_active.inc()
             elif hcm.closing:
                 headers.set(CONNECTION, b"close")
             elif protocol == HTTP10:

@@ -256,11 +256,8 @@ class ConnManagerHeaderRules(HeaderRules):
     def _clean_hop_by_hop(self, headers: RequestHeaderMap) -> None:
         """RFC 9110 section 7.6.1: what concerns this hop only stays here."""
         single = headers.single
-        if UPGRADE in single and CONNECTION in single and b"upgrade" in single[CONNECTION].lower():
-            # Forwarded as it is; without any body it must not look like one with a body of unknown length.
-            if TRANSFER_ENCODING not in single and CONTENT_LENGTH not in single:
-                single[CONTENT_LENGTH] = b"0"
-        else:
+        # An upgrade is forwarded as it is.
+        if not (UPGRADE in single and CONNECTION in single and b"upgrade" in single[CONNECTION].lower()):
             wish = headers.get_joined(CONNECTION)
             if wish is not None:
                 headers.remove(CONNECTION)
