@@ -90,6 +90,34 @@ class RawInspector:
         raise NotImplementedError
 
 
+class WriteCork:
+    """Gathers what connections of one loop write while bytes of some connection are being handled.
+
+    A message head and its body, pipelined responses, the records of one TLS flush: each connection gets one write when
+    the handling ends instead of one system call apiece.
+    """
+
+    __slots__ = ("active", "dirty")
+
+    def __init__(self) -> None:
+        self.active: bool = False
+        # Connections with bytes held back, in the order of their first write.
+        self.dirty: list[Connection] = []
+
+    def release(self) -> None:
+        """Write everything out."""
+        self.active = False
+        while self.dirty:
+            dirty = self.dirty
+            self.dirty = []
+            for connection in dirty:
+                connection.flush_corked()
+
+
+# Up to this many bytes the pieces are joined; larger ones go out as they are (writev).
+_JOIN_LIMIT: Final = 16384
+
+
 class _ConnectionTimers(TimerOwner):
     """Receives the timers of one connection."""
 
@@ -143,6 +171,8 @@ class Connection(TransportSocketCallbacks):
         "connect_end_ns",
         "tls_end_ns",
         "_pending_close_details",
+        "_cork",
+        "_corked",
     )
 
     def __init__(self, dispatcher: Dispatcher, info: ConnectionInfo, owner: ConnectionOwner | None = None) -> None:
@@ -188,6 +218,12 @@ class Connection(TransportSocketCallbacks):
         self._closed_event: int = -1
         self.stopped_filters: bool = False
         self._pending_close_details: str = ""
+        cork = dispatcher.cork
+        if not isinstance(cork, WriteCork):
+            cork = WriteCork()
+            dispatcher.cork = cork
+        self._cork: WriteCork = cork
+        self._corked: list[bytes] = []
 
     # --- the loop's side ---
 
@@ -209,18 +245,19 @@ class Connection(TransportSocketCallbacks):
         self.bytes_received += size
         if self.stats is not None:
             self.stats.rx_total.value += size
-        if self.inspector is not None:
-            self.inspector.on_raw_data(data)
-            return
-        transport_socket = self.transport_socket
-        if transport_socket is None:
-            only = self._only_filter
-            if only is not None and self.state == STATE_OPEN:
-                only.on_data(data, False)
+        cork = self._cork
+        cork.active = True
+        try:
+            if self.inspector is not None:
+                self.inspector.on_raw_data(data)
+            elif self.transport_socket is not None:
+                self.transport_socket.on_raw_data(data)
+            elif self._only_filter is not None and self.state == STATE_OPEN:
+                self._only_filter.on_data(data, False)
             else:
                 self.deliver(data, False)
-        else:
-            transport_socket.on_raw_data(data)
+        finally:
+            cork.release()
 
     def eof_received(self) -> bool:
         """The peer's FIN. True keeps the transport open for writing."""
@@ -279,7 +316,37 @@ class Connection(TransportSocketCallbacks):
         self.bytes_sent += size
         if self.stats is not None:
             self.stats.tx_total.value += size
-        transport.write(data)
+        self._to_transport(data)
+
+    def _to_transport(self, data: bytes) -> None:
+        cork = self._cork
+        if cork.active:
+            corked = self._corked
+            if not corked:
+                cork.dirty.append(self)
+            corked.append(data)
+        else:
+            self.transport.write(data)
+
+    def flush_corked(self) -> None:
+        """Write what was held back."""
+        corked = self._corked
+        if not corked:
+            return
+        self._corked = []
+        transport = self.transport
+        if transport is None or self.state == STATE_CLOSED:
+            return
+        if len(corked) == 1:
+            transport.write(corked[0])
+            return
+        size = 0
+        for piece in corked:
+            size += len(piece)
+        if size <= _JOIN_LIMIT:
+            transport.write(b"".join(corked))
+        else:
+            transport.writelines(corked)
 
     def raise_connected(self) -> None:
         if self.connected or self.state == STATE_CLOSED:
@@ -419,10 +486,11 @@ class Connection(TransportSocketCallbacks):
             if self.stats is not None:
                 self.stats.tx_total.value += size
             if self.transport is not None:
-                self.transport.write(data)
+                self._to_transport(data)
         if end_stream:
             self._write_ended = True
             if transport_socket is None and self.transport is not None:
+                self.flush_corked()
                 self.transport.write_eof()
             if self._read_ended:
                 self._closed_event = EVENT_REMOTE_CLOSE
@@ -431,6 +499,7 @@ class Connection(TransportSocketCallbacks):
     def raw_close_write(self) -> None:
         """Half-close the wire (the transport socket has sent its own farewell)."""
         if self.transport is not None and self.state != STATE_CLOSED:
+            self.flush_corked()
             self.transport.write_eof()
 
     def read_disable(self, disable: bool) -> None:
@@ -504,6 +573,7 @@ class Connection(TransportSocketCallbacks):
             self.local_close_reason = details
         if self.transport is None or close_type == CLOSE_NO_FLUSH:
             self._shut_transport_socket()
+            self.flush_corked()
             self._finish(EVENT_LOCAL_CLOSE)
             return
         if close_type == CLOSE_ABORT_RESET:
@@ -518,6 +588,7 @@ class Connection(TransportSocketCallbacks):
             self._finish(EVENT_LOCAL_CLOSE)
             return
         self._shut_transport_socket()
+        self.flush_corked()
         self.state = STATE_CLOSING
         self._closed_event = EVENT_LOCAL_CLOSE
         if close_type == CLOSE_FLUSH_WRITE_AND_DELAY and self.delayed_close_timeout_ms > 0 and not self._read_ended:
@@ -556,8 +627,10 @@ class Connection(TransportSocketCallbacks):
         self.state = STATE_CLOSED
         if self._delay_timer is not None:
             self._delay_timer.disarm()
+            self._delay_timer = None
         if self._connect_timer is not None:
             self._connect_timer.disarm()
+            self._connect_timer = None
         if self.above_high_watermark and self.stats is not None:
             self.stats.tx_buffered.set(0)
         transport = self.transport
@@ -567,6 +640,8 @@ class Connection(TransportSocketCallbacks):
             else:
                 transport.close()
         self._only_filter = None
+        if self.transport_socket is not None:
+            self.transport_socket.on_closed()
         callbacks = list(self._callbacks)
         self._callbacks.clear()
         for each in callbacks:

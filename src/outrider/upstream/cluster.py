@@ -12,7 +12,7 @@ from outrider.upstream.cluster_info import ClusterInfo
 from outrider.upstream.conn_pool import HttpConnPool, TcpConnPool
 from outrider.upstream.connector import Connector
 from outrider.upstream.control_link import ControlLink
-from outrider.upstream.host import HEALTHY, UNHEALTHY, DEGRADED, Host, HostStats, Locality
+from outrider.upstream.host import DEGRADED, HEALTHY, UNHEALTHY, Host, HostStats, Locality
 from outrider.upstream.hosts_update import HostSpec, HostsUpdate
 from outrider.upstream.http1_pool import Http1ConnPool
 from outrider.upstream.load_balancer.base import RANDOM, LoadBalancer, RandomSource

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import mypyc_attr
 
+from outrider.http.codec import ResponseDecoder
 from outrider.upstream.pool_base import (
     CANCEL_CLOSE_EXCESS,
     CANCEL_DEFAULT,
@@ -16,8 +17,6 @@ from outrider.upstream.pool_base import (
     ConnPoolBase,
     PendingStream,
 )
-
-from outrider.http.codec import ResponseDecoder
 
 if TYPE_CHECKING:
     from outrider.http.codec import RequestEncoder

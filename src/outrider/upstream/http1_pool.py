@@ -162,7 +162,7 @@ class Http1Client(ActiveClient):
                 reason = (
                     RESET_REMOTE_CONNECTION_FAILURE if event == EVENT_REMOTE_CLOSE else RESET_LOCAL_CONNECTION_FAILURE
                 )
-            details = self.connection.info.termination_details or self.connection.info.transport_failure_reason
+            details = self.connection.info.transport_failure_reason
             codec.on_connection_closed(reason, details)
             self.codec = None
         if self.active_streams > 0:

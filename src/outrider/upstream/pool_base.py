@@ -1,7 +1,7 @@
 """What all pools share: connections by state, the queue, limits, timers, stats (Envoy's `ConnPoolImplBase`).
 
-A connection is CONNECTING, READY (can take a stream), BUSY, DRAINING (closes when its streams end) or CLOSED. Each is in
-one place of its pool: `connecting`, `ready` (a stack: the connection used last is used first) or `busy` (busy and
+A connection is CONNECTING, READY (can take a stream), BUSY, DRAINING (closes when its streams end) or CLOSED. Each is
+in one place of its pool: `connecting`, `ready` (a stack: the connection used last is used first) or `busy` (busy and
 draining). `ActiveClient.set_state` is the one place that moves it.
 """
 
@@ -384,8 +384,7 @@ class ConnPoolBase:
     def on_upstream_ready(self) -> None:
         """Connections are ready: serve the queue."""
         while self.ready and self.pending:
-            for pending in self.pending:
-                break
+            pending = next(iter(self.pending))
             self._leave_queue(pending)
             self.attach(self.ready[-1], pending)
         if self.draining:

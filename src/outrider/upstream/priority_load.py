@@ -1,6 +1,6 @@
 """How load is divided among priorities, and when a priority panics.
 
-Source: Envoy documentation, "Priority levels", "Degraded endpoints", "Panic threshold"; the tables there are test cases.
+Source: Envoy documentation, "Priority levels", "Degraded endpoints", "Panic threshold"; their tables are test cases.
 """
 
 from __future__ import annotations

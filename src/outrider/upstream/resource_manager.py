@@ -1,4 +1,4 @@
-"""Circuit breakers: what a cluster may use at once, per priority, counted over all workers (Envoy's ResourceManager)."""
+"""Circuit breakers: what a cluster may use at once, per priority, over all workers (Envoy's ResourceManager)."""
 
 from __future__ import annotations
 

@@ -58,9 +58,7 @@ def openssl_ciphers(suites: list[str]) -> tuple[str, list[str]]:
             # A group of equal preference: OpenSSL has no such thing, so the order in it decides.
             for name in part.strip("[]").split("|"):
                 bare = name.lstrip("!-+")
-                if bare in _KNOWN:
-                    names.append(name)
-                elif bare in _KEYWORDS:
+                if bare in _KNOWN or bare in _KEYWORDS:
                     names.append(name)
                 else:
                     unknown.append(name)

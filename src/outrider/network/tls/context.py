@@ -69,9 +69,9 @@ def _load_validation(
                 context.load_verify_locations(path)
             except (ssl.SSLError, OSError):
                 raise view.error(f"Failed to load CRL from {validation.crl.name}") from None
-        context.verify_flags |= (
-            ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF if validation.crl_leaf_only else ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
-        )
+        flags = ssl.VerifyFlags
+        leaf_only = validation.crl_leaf_only
+        context.verify_flags |= flags.VERIFY_CRL_CHECK_LEAF if leaf_only else flags.VERIFY_CRL_CHECK_CHAIN
     # A certificate in the trust store is trusted, be it a root or not, as BoringSSL does it for Envoy.
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     if validation.allow_expired:

@@ -1,18 +1,15 @@
 """Failures in BoringSSL's words: `TLS_error:|<code>:SSL routines:OPENSSL_internal:<REASON>:TLS_error_end`.
 
-Codes are the library number (16, SSL) in the top byte and the reason below; reasons of received alerts are 1000 plus the
-alert's number. Users search for these texts, so they are worth keeping.
+Codes are the library number (16, SSL) in the top byte and the reason below; reasons of received alerts are 1000 plus
+the alert's number. Users search for these texts, so they are worth keeping.
 """
 
 from __future__ import annotations
 
-import errno
-import os
 import ssl
 from typing import Final
 
 _LIBRARY: Final = 16 << 24
-_SYSTEM: Final = 2 << 24
 
 _REASONS: Final[dict[str, int]] = {
     "BAD_DECRYPT": 100, "BAD_PACKET_LENGTH": 105, "CERTIFICATE_VERIFY_FAILED": 125, "CLIENTHELLO_TLSEXT": 127,
@@ -84,7 +81,3 @@ def verify_failed(detail: str) -> str:
     """The peer's certificate was refused."""
     return tls_error("CERTIFICATE_VERIFY_FAILED", "verify cert failed: " + detail)
 
-
-def reset_text() -> str:
-    """The connection was reset in the middle of a handshake."""
-    return f"TLS_error:|{_SYSTEM | errno.ECONNRESET}:system library:OPENSSL_internal:{os.strerror(errno.ECONNRESET)}:TLS_error_end"

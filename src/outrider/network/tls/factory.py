@@ -17,8 +17,6 @@ from outrider.network.tls.settings import TlsSettings, read_tls
 from outrider.network.tls.socket import TlsTransportSocket
 from outrider.network.tls.stats import SslStats
 from outrider.network.transport_socket import (
-    DOWNSTREAM_TRANSPORT_SOCKETS,
-    UPSTREAM_TRANSPORT_SOCKETS,
     TransportSocket,
     TransportSocketFactory,
     TransportSocketOptions,
@@ -255,17 +253,3 @@ class DownstreamTlsFactory(TlsFactory):
             if any(dns_name_matches(name, pattern) for pattern in entry[0]):
                 return entry
         return None
-
-
-@UPSTREAM_TRANSPORT_SOCKETS.register(
-    "envoy.transport_sockets.tls", "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", "tls"
-)
-def create_upstream(view: View, context: FactoryContext) -> TransportSocketFactory:
-    return UpstreamTlsFactory(view, context)
-
-
-@DOWNSTREAM_TRANSPORT_SOCKETS.register(
-    "envoy.transport_sockets.tls", "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", "tls"
-)
-def create_downstream(view: View, context: FactoryContext) -> TransportSocketFactory:
-    return DownstreamTlsFactory(view, context)

@@ -109,8 +109,8 @@ def _read_parameters(view: View | None, settings: TlsSettings, is_client: bool) 
         settings.ciphers, unknown = openssl_ciphers(suites)
         if unknown:
             raise view.error(
-                f"Failed to initialize cipher suites {':'.join(suites)}. The following ciphers were rejected when tried "
-                f"individually: {', '.join(unknown)}",
+                f"Failed to initialize cipher suites {':'.join(suites)}. The following ciphers were rejected when "
+                f"tried individually: {', '.join(unknown)}",
                 "cipher_suites",
             )
     curves = view.texts("ecdh_curves")

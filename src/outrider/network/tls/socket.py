@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from outrider.data.stream_info import SslInfo
 from outrider.network.tls.ciphers import GROUP_NAMES, SIGALG_NAMES
-from outrider.network.tls.errors import failure_text, reset_text, tls_error, verify_failed
+from outrider.network.tls.errors import failure_text, tls_error, verify_failed
 from outrider.network.tls.info import TlsInfo
 from outrider.network.tls.peek import HandshakePeek
 from outrider.network.tls.validation import check_peer
@@ -81,8 +81,12 @@ class TlsTransportSocket(TransportSocket):
         if callbacks is None or self.state == _FAILED:
             return
         if self.state == _HANDSHAKE:
-            # The peer went away without a word.
-            self._fail(reset_text() if self.heard or self.factory.is_client else "")
+            # The peer went away without a word: no error of TLS, and nothing to say about it.
+            if self.factory.is_client:
+                self.state = _FAILED
+                callbacks.deliver(b"", True)
+            else:
+                self._fail("")
             return
         if not self.read_ended:
             self.read_ended = True

@@ -93,7 +93,7 @@ def read_bind(cluster: str, bind: View | None, connection_options: View | None, 
         )
     v4 = v6 = None
     for address, options in sources:
-        source = Source(address, options + [_freebind(address)] if freebind else options)
+        source = Source(address, [*options, _freebind(address)] if freebind else options)
         if address.is_v6:
             v6 = source
         else:

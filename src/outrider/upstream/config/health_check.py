@@ -87,7 +87,9 @@ def _ranges(views: list[View], what: str) -> list[tuple[int, int]]:
         start = view.integer("start")
         end = view.integer("end")
         if start >= end:
-            raise view.error(f"Invalid http {what} status range: expecting start < end, but found start={start} and end={end}")
+            raise view.error(
+                f"Invalid http {what} status range: expecting start < end, but found start={start} and end={end}"
+            )
         if start < 100:
             raise view.error(
                 f"Invalid http {what} status range: expecting start >= 100, but found start={start}", "start"

@@ -40,7 +40,8 @@ def read_http_options(view: View, config: ClusterConfig) -> None:
                 config.tcp_idle_timeout_ms = idle
         else:
             raise view.error(
-                f"Didn't find a registered network or http filter or protocol options implementation for name: '{name}'",
+                "Didn't find a registered network or http filter or protocol options implementation for name: "
+                f"'{name}'",
                 "typed_extension_protocol_options",
             )
     older_requests = view.integer("max_requests_per_connection")

@@ -1,7 +1,7 @@
 """All clusters of the main process: builds them, keeps their hosts, answers the workers.
 
-Start-up: `add` every static cluster, `start(on_initialized)`; `publish` receives a HostsUpdate for each change, from the
-first on. A worker that starts later is given `snapshots()`.
+Start-up: `add` every static cluster, `start(on_initialized)`; `publish` receives a HostsUpdate for each change, from
+the first on. A worker that starts later is given `snapshots()`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ControlManager(ControlLink):
         self._started: bool = False
 
     def add(self, view: View, added_via_api: bool = False) -> ClusterInfo:
-        """Build a cluster and its control half. Raises ConfigError; a second cluster of a name is one for static ones."""
+        """Build a cluster and its control half. Raises ConfigError, also for a second static cluster of a name."""
         name = view.text("name")
         if not added_via_api and name in self.controls:
             raise view.error(f"cluster manager: duplicate cluster '{name}'", "name")
@@ -89,7 +89,7 @@ class ControlManager(ControlLink):
         return True
 
     def start(self, on_initialized: Callable[[], None]) -> None:
-        """Begin to resolve and to check. `on_initialized` is called once all clusters have hosts and their first health."""
+        """Begin to resolve and to check; `on_initialized` is called once all clusters have their first hosts' health."""
         self._started = True
         self._on_initialized = on_initialized
         self._waiting = set(self.controls)

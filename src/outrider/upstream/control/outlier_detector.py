@@ -107,7 +107,8 @@ class OutlierDetector:
     # --- life ---
 
     def start(self) -> None:
-        self._timer = self.dispatcher.call_later(self._setting("interval_ms", self.config.interval_ms) / 1000, self._tick)
+        interval = self._setting("interval_ms", self.config.interval_ms)
+        self._timer = self.dispatcher.call_later(interval / 1000, self._tick)
 
     def stop(self) -> None:
         if self._timer is not None:

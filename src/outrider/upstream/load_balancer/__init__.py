@@ -1,1 +1,1 @@
-"""Load balancers: `base` (priorities, panic, localities), then one policy per file; `factory` makes the configured one."""
+"""Load balancers: `base` (priorities, panic, localities), then one policy per file; `factory` makes them."""

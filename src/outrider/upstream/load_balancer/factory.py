@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from outrider.stats.store import Scope
 from outrider.upstream.config.lb_policy import LEAST_REQUEST, MAGLEV, RANDOM, RING_HASH, LbPolicy
 from outrider.upstream.load_balancer.base import LoadBalancer, PriorityLoadBalancer, RandomSource
 from outrider.upstream.load_balancer.hashing import HashLoadBalancer
@@ -14,7 +15,6 @@ from outrider.upstream.load_balancer.ring_hash import RingHashLoadBalancer
 from outrider.upstream.load_balancer.round_robin import RoundRobinLoadBalancer
 from outrider.upstream.load_balancer.zone_aware import ZoneAware
 from outrider.upstream.priority_set import PrioritySet
-from outrider.stats.store import Scope
 
 if TYPE_CHECKING:
     from outrider.config.runtime import Runtime

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from mypy_extensions import mypyc_attr
 
 from outrider.upstream.host import Host
-from outrider.upstream.load_balancer.base import CommonLbSettings, LoadBalancer, RandomSource
+from outrider.upstream.load_balancer.base import PANIC_RUNTIME_KEY, CommonLbSettings, LoadBalancer, RandomSource
 from outrider.upstream.priority_load import PriorityLoad, compute
 from outrider.upstream.priority_set import HostSet, PrioritySet
 
@@ -55,7 +55,7 @@ class HashLoadBalancer(LoadBalancer):
         self.refresh(0)
 
     def refresh(self, priority: int) -> None:
-        threshold = min(100, self.runtime.get_integer("upstream.healthy_panic_threshold", self.settings.panic_threshold))
+        threshold = min(100, self.runtime.get_integer(PANIC_RUNTIME_KEY, self.settings.panic_threshold))
         self.load = compute(self.priorities, threshold)
         tables: list[HashTable | None] = []
         for host_set in self.priorities.sets:

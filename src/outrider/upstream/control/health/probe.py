@@ -194,7 +194,8 @@ class HttpProbe(Probe):
         self.response = _Response(self)
         config = self.checker.config
         request = RequestHeaderMap(
-            method=config.method.encode(), path=config.path.encode(), authority=self.checker.authority(self.session.host),
+            method=config.method.encode(), path=config.path.encode(),
+            authority=self.checker.authority(self.session.host),
             scheme=b"https" if self.checker.secure else b"http",
         )
         request.set(b"user-agent", b"Envoy/HC")
