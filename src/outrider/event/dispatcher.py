@@ -51,6 +51,8 @@ class Dispatcher:
         # Kept so that background work is neither collected early nor lost silently.
         self._tasks: set[asyncio.Task[Any]] = set()
         self._next_connection_id = 0
+        # network.connection.WriteCork of this loop, made by its first connection.
+        self.cork: object = None
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take the loop of a dispatcher that was made (by main, before it forks) without one."""

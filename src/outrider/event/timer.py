@@ -26,13 +26,13 @@ class TimerOwner:
 
 
 class TimerLink:
-    """A node of a tick's ring."""
+    """A node of a tick's ring. Out of a ring it points nowhere: not at itself, which would be a reference cycle."""
 
     __slots__ = ("prev", "next")
 
     def __init__(self) -> None:
-        self.prev: TimerLink = self
-        self.next: TimerLink = self
+        self.prev: TimerLink | None = None
+        self.next: TimerLink | None = None
 
 
 class Timer(TimerLink):
@@ -54,6 +54,7 @@ class Timer(TimerLink):
         self.armed = True
         ring = self.wheel.ring_for(delay_ms)
         last = ring.prev
+        assert last is not None
         self.prev = last
         self.next = ring
         last.next = self
@@ -65,10 +66,11 @@ class Timer(TimerLink):
             self.armed = False
             before = self.prev
             after = self.next
+            assert before is not None and after is not None
             before.next = after
             after.prev = before
-            self.prev = self
-            self.next = self
+            self.prev = None
+            self.next = None
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -102,6 +104,8 @@ class TimerWheel:
         ring = self._rings.get(slot)
         if ring is None:
             ring = TimerLink()
+            ring.prev = ring
+            ring.next = ring
             self._rings[slot] = ring
             heapq.heappush(self._heap, slot)
             if not self._advancing and (self._next_wake == 0 or slot < self._next_wake):
@@ -128,7 +132,7 @@ class TimerWheel:
                     node.disarm()
                     node.owner.on_timer(node.kind)
                 heapq.heappop(heap)
-                del self._rings[slot]
+                self._drop(slot)
         finally:
             self._advancing = False
             # Empty slots (all disarmed) are dropped here rather than woken for.
@@ -138,17 +142,22 @@ class TimerWheel:
                 if ring.next is not ring:
                     break
                 heapq.heappop(heap)
-                del self._rings[slot]
+                self._drop(slot)
             if heap:
                 self._next_wake = heap[0]
                 self.clock.wake_at(self._next_wake)
+
+    def _drop(self, slot: int) -> None:
+        ring = self._rings.pop(slot)
+        ring.prev = None
+        ring.next = None
 
     def pending(self) -> int:
         """Number of armed timers (for tests and the admin page)."""
         count = 0
         for ring in self._rings.values():
             node = ring.next
-            while node is not ring:
+            while node is not None and node is not ring:
                 count += 1
                 node = node.next
         return count

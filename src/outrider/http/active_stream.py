@@ -601,6 +601,8 @@ class ActiveStream(FilterManager):
         ):
             if timer is not None:
                 timer.disarm()
+        # Timers point back here; without them the stream is freed at once, not by the collector.
+        self._idle_timer = self._request_timer = self._headers_timer = self._duration_timer = self._log_timer = None
         info = self.stream_info
         encoder = self.encoder
         if encoder is not None:
