@@ -20,6 +20,7 @@ EXTENSIONS: Final = (
     "retry_host_predicates.omit_host_metadata",
     "retry_host_predicates.previous_hosts",
     "retry_priorities.previous_priorities",
+    "transport_sockets.tls",
 )
 
 

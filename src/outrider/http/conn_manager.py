@@ -110,7 +110,8 @@ class HttpConnectionManager(NetworkFilter):
         self._counted = True
         stats.cx_total.inc()
         stats.cx_active.inc()
-        if self.connection.info.ssl is not None:
+        # The handshake may still be to come.
+        if self.connection.transport_socket is not None:
             stats.cx_ssl_total.inc()
             stats.cx_ssl_active.inc()
         settings = self.settings
@@ -211,7 +212,7 @@ class HttpConnectionManager(NetworkFilter):
                 timer.disarm()
         if self._counted:
             stats.cx_active.dec()
-            if self.connection.info.ssl is not None:
+            if self.connection.transport_socket is not None:
                 stats.cx_ssl_active.dec()
             if self.codec is not None:
                 if self.protocol == HTTP2:

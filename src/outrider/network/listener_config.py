@@ -254,7 +254,7 @@ class ListenerConfig:
         transport = view.message("transport_socket")
         factory: TransportSocketFactory = RAW_BUFFER
         if transport is not None:
-            factory = DOWNSTREAM_TRANSPORT_SOCKETS.create(transport, context)
+            factory = DOWNSTREAM_TRANSPORT_SOCKETS.create(transport, context.with_scope(self.scope))
         metadata = view.message("metadata")
         return FilterChain(
             view.text("name"),
