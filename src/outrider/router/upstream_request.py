@@ -170,7 +170,9 @@ class UpstreamRequest(PoolCallbacks):
             encoder.encode_data(data, end_stream)
             return
         if data and self.pause == PAUSE_CONNECT and self.router.config.reject_connect_early_data:
-            local_answer.early_connect_data(self.router)
+            router = self.router
+            recovery.reset_all(router)
+            local_answer.early_connect_data(router)
             return
         if self.body is None:
             self.body = []

@@ -308,15 +308,8 @@ class Http1ClientConnection(ClientConnection):
 
     def on_eof(self) -> None:
         stream = self._stream
-        if self.tunnel:
-            if stream is not None and not stream.response_complete:
-                stream.response_complete = True
-                self._close = True
-                stream.decoder.decode_data(b"", True)
-                if stream.request_complete:
-                    self.exchange_complete(stream)
-            return
-        if stream is None:
+        if stream is None or self.tunnel:
+            # A tunnel has no end of its own: the close that follows cuts it off.
             return
         self._dispatching = True
         try:
