@@ -94,8 +94,9 @@ class RouterFilter(HttpFilter):
     shadows: list[ShadowStream] | None = None
     # Reasons why downstream takes no more now.
     downstream_blocked: int = 0
-    # Hosts of all attempts.
+    # Hosts and connections of all attempts that got a connection (for the log).
     hosts: list[object] | None = None
+    connection_ids: list[int] | None = None
     # Set-Cookie values of the hash policy.
     cookies: list[bytes] | None = None
     # Finished or destroyed: nothing more is to happen.
@@ -124,13 +125,15 @@ class RouterFilter(HttpFilter):
         self.cluster = cluster
         self.cluster_info = info
         stream_info = manager.stream_info
-        stream_info.cluster_name = info.observability_name
+        stream_info.cluster = info
+        stream_info.cluster_name = info.name
         virtual_host = entry.virtual_host
         if virtual_host.catch_all_cluster is not None:
             virtual_cluster = virtual_host.virtual_cluster(headers)
             if virtual_cluster is not None:
                 self.virtual_cluster = virtual_cluster
-                stream_info.virtual_cluster_name = virtual_cluster.name
+                if virtual_cluster is not virtual_host.catch_all_cluster:
+                    stream_info.virtual_cluster_name = virtual_cluster.name
         content_type = headers.single.get(CONTENT_TYPE)
         if content_type is not None and content_type.startswith(b"application/grpc"):
             self.grpc = is_grpc(headers)
@@ -238,7 +241,7 @@ class RouterFilter(HttpFilter):
         info.host = host
         info.host_address = host.address
         info.host_name = host.hostname
-        info.cluster_name = self.cluster_info.observability_name
+        info.cluster_name = self.cluster_info.name
         manager.stream_info.upstream = info
         if self.cluster_info.timeout_budget is not None or self.config.upstream_logs:
             request.start_ns = manager.dispatcher.monotonic_ns()
@@ -339,12 +342,20 @@ class RouterFilter(HttpFilter):
         request.host = host
         if self.retry is not None:
             self.retry.on_host_attempted(host)
-        hosts = self.hosts
-        if hosts is None:
-            hosts = []
-            self.hosts = hosts
-        hosts.append(host)
-        info.attempted_hosts = hosts
+        if pool_success:
+            # For the log: attempts that got a connection, of all attempts.
+            hosts = self.hosts
+            if hosts is None:
+                hosts = []
+                self.hosts = hosts
+            hosts.append(host)
+            info.attempted_hosts = hosts
+            ids = self.connection_ids
+            if ids is None:
+                ids = []
+                self.connection_ids = ids
+            ids.append(info.connection_id)
+            info.attempted_connection_ids = ids
         if pool_success and (self.virtual_cluster is not None or self.entry.stats is not None):
             charge.count_on_levels(self, "upstream_rq_total")
 
