@@ -175,6 +175,7 @@ class ListeningAddress(ConnectionOwner):
         self._batch += 1
         dispatcher = self.listener.dispatcher
         info = ConnectionInfo(dispatcher.next_connection_id(), self.address, _UNSET)
+        info.start_mono_ns = dispatcher.monotonic_ns()
         return Connection(dispatcher, info, self)
 
     def _record_batch(self) -> None:
