@@ -98,9 +98,10 @@ def test_share_of_requests_by_their_id(request_id: str, expected: bool) -> None:
 
 def test_share_of_requests_without_an_id() -> None:
     context = scene.proxied()
+    context.request_headers = None
     for request_id in ("", "short", "zzzzzzzz-0000-4000-8000-000000000000"):
         context.stream_info.stream_id = request_id
-        assert request_id_number(request_id) == -1
+        assert request_id_number(request_id.encode()) == -1
         assert decide(runtime_filter(100), context)
         assert not decide(runtime_filter(0), context)
 

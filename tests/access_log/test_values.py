@@ -411,6 +411,15 @@ def test_times_of_the_connection() -> None:
     assert text("%COMMON_DURATION(DS_RX_BEG:mine:us)%", context) == "5"
 
 
+def test_stream_id_is_the_request_id_unless_there_is_another() -> None:
+    context = scene.proxied()
+    context.stream_info.stream_id = ""
+    assert text("%STREAM_ID%", context) == "8275d158-2e1c-47e9-96c3-cf798f8f24a9"
+    context.stream_info.stream_id = "session"
+    assert text("%STREAM_ID%", context) == "session"
+    assert text("%STREAM_ID%", scene.tcp_session()) == "-"
+
+
 def test_unique_ids_differ() -> None:
     first, second = text("%UNIQUE_ID% %UNIQUE_ID%", scene.proxied()).split()
     assert len(first) == 36

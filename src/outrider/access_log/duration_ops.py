@@ -85,6 +85,9 @@ def time_point(info: StreamInfo, point: int) -> int:
     if point == _DS_TX_END:
         return info.last_downstream_tx_ns
     if point == _DS_RX_HDR_END:
+        # A codec that hands over complete header sections only sets none: the stream began with it.
+        if info.request_headers_end_ns == 0 and info.last_downstream_rx_ns:
+            return info.start_mono_ns
         return info.request_headers_end_ns
     connection = info.connection
     if point == _DS_CX_BEG:

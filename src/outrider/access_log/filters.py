@@ -9,6 +9,7 @@ from outrider.access_log.access_log import LogFilter
 from outrider.access_log.context import FormatContext
 from outrider.access_log.grpc_ops import response_status
 from outrider.access_log.operation import NO_NUMBER
+from outrider.access_log.stream_ops import stream_id
 from outrider.data.grpc_status import SNAKE_NAMES, UNKNOWN
 from outrider.data.header_map import RequestHeaderMap
 from outrider.data.response_flag import BY_SHORT_NAME
@@ -107,7 +108,7 @@ class RuntimeFilter(LogFilter):
     def evaluate(self, context: FormatContext) -> bool:
         number = -1
         if not self.independent:
-            number = request_id_number(context.stream_info.stream_id)
+            number = request_id_number(stream_id(context))
         if number < 0:
             number = random.getrandbits(62)
         share = self.runtime.get_integer(self.key, self.numerator)
@@ -202,7 +203,7 @@ class LogTypeFilter(LogFilter):
         return (context.log_type in self.types) != self.exclude
 
 
-def request_id_number(request_id: str) -> int:
+def request_id_number(request_id: bytes) -> int:
     """The first 32 bits of a UUID; -1 where the id is none."""
     try:
         return int(request_id[:8], 16) if len(request_id) == 36 else -1

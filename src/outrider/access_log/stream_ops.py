@@ -11,6 +11,7 @@ from typing import Final
 from outrider.access_log.context import FormatContext
 from outrider.access_log.operation import ConstantOp, FormatOp, StringOp
 from outrider.access_log.syntax import LENGTH_ALLOWED, PARAMS_OPTIONAL, PARAMS_REQUIRED, CommandTable
+from outrider.data.header_names import X_REQUEST_ID
 from outrider.data.response_flag import long_text, short_text
 from outrider.data.stream_info import PROTOCOL_TEXT
 
@@ -22,7 +23,6 @@ _VIRTUAL_CLUSTER: Final = 1
 _TERMINATION_DETAILS: Final = 2
 _FILTER_CHAIN: Final = 3
 _LISTENER: Final = 4
-_STREAM_ID: Final = 5
 _TRACE_ID: Final = 6
 _SPAN_ID: Final = 7
 _JA3: Final = 8
@@ -84,8 +84,6 @@ class StreamTextOp(StringOp):
             return info.route_name
         if kind == _VIRTUAL_CLUSTER:
             return info.virtual_cluster_name
-        if kind == _STREAM_ID:
-            return info.stream_id
         if kind == _TRACE_ID:
             return info.trace_id
         if kind == _SPAN_ID:
@@ -102,6 +100,23 @@ class StreamTextOp(StringOp):
         if kind == _JA4:
             return connection.ja4_hash
         return connection.local_close_reason if kind == _LOCAL_CLOSE else connection.detected_close_type
+
+
+class StreamIdOp(FormatOp):
+    """%STREAM_ID%: the request id, or the id that an L4 session was given."""
+
+    def text(self, context: FormatContext) -> bytes | None:
+        return stream_id(context) or None
+
+
+def stream_id(context: FormatContext) -> bytes:
+    """The id of a stream, empty while it has none."""
+    known = context.stream_info.stream_id
+    if known:
+        return known.encode()
+    headers = context.request_headers
+    value = None if headers is None else headers.get(X_REQUEST_ID)
+    return b"" if value is None else value
 
 
 class TransportFailureOp(StringOp):
@@ -157,7 +172,7 @@ PLAIN: Final[dict[str, FormatOp]] = {
     "CONNECTION_TERMINATION_DETAILS": StreamTextOp(_TERMINATION_DETAILS),
     "FILTER_CHAIN_NAME": StreamTextOp(_FILTER_CHAIN),
     "LISTENER_NAME": StreamTextOp(_LISTENER),
-    "STREAM_ID": StreamTextOp(_STREAM_ID),
+    "STREAM_ID": StreamIdOp(),
     "TRACE_ID": StreamTextOp(_TRACE_ID),
     "SPAN_ID": StreamTextOp(_SPAN_ID),
     "TLS_JA3_FINGERPRINT": StreamTextOp(_JA3),
