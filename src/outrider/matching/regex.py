@@ -21,11 +21,13 @@ class RegexError(ValueError):
 class Regex:
     """One compiled pattern for whole-value matches."""
 
-    __slots__ = ("text", "_match")
+    __slots__ = ("text", "prefix", "_match")
 
     def __init__(self, text: str) -> None:
         """Raises RegexError."""
         self.text = text
+        # What every match begins with, as far as known.
+        self.prefix: bytes = literal_prefix(text).encode("utf-8", "surrogateescape")
         self._match = _compile(text, False).Match
 
     def full_match(self, value: bytes) -> bool:
@@ -117,6 +119,57 @@ class RegexRewrite:
 
     def describe(self) -> str:
         return f"s/{self.text}/{self.substitution}/"
+
+
+_QUANTIFIERS: Final = "*+?{"
+_SPECIAL: Final = "\\.^$*+?()[]{}|"
+
+
+def literal_prefix(text: str) -> str:
+    """Text that every value matched in full by a pattern begins with; "" where that is not plain to see.
+
+    Lets an index pass over patterns that cannot match. Cautious: what it does not understand ends the prefix.
+    """
+    if "|" in text and not _alternatives_are_grouped(text):
+        return ""
+    position = 1 if text.startswith("^") else 0
+    prefix: list[str] = []
+    size = len(text)
+    while position < size:
+        character = text[position]
+        position += 1
+        if character == "\\":
+            # An escaped letter or digit is a class, an assertion or a code.
+            if position == size or text[position].isalnum() or not text[position].isascii():
+                break
+            character = text[position]
+            position += 1
+        elif character in _SPECIAL:
+            break
+        if position < size and text[position] in _QUANTIFIERS:
+            break
+        prefix.append(character)
+    return "".join(prefix)
+
+
+def _alternatives_are_grouped(text: str) -> bool:
+    """Whether every "|" stands within parentheses; False when in doubt."""
+    if "[" in text or "\\Q" in text:
+        return False
+    depth = 0
+    position = 0
+    while position < len(text):
+        character = text[position]
+        if character == "\\":
+            position += 1
+        elif character == "(":
+            depth += 1
+        elif character == ")":
+            depth -= 1
+        elif character == "|" and depth <= 0:
+            return False
+        position += 1
+    return True
 
 
 def _character_width(value: bytes, position: int) -> int:

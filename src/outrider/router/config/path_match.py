@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from outrider.matching.regex import Regex
     from outrider.router.config.uri_template import UriTemplate
 
-PATH_OTHER: Final = 0
+PATH_REGEX: Final = 0
 PATH_EXACT: Final = 1
 PATH_PREFIX: Final = 2
 PATH_SEPARATED_PREFIX: Final = 3
 PATH_CONNECT: Final = 4
-# Like PATH_OTHER, but sees path parameters even where the others do not.
+# Tried in order; sees path parameters even where the others do not.
 PATH_TEMPLATE: Final = 5
 
 
@@ -92,7 +92,8 @@ class SeparatedPrefixPath(PathMatch):
 
 class RegexPath(PathMatch):
     def __init__(self, regex: Regex) -> None:
-        super().__init__(PATH_OTHER, b"", True)
+        # `text` is what every match begins with: the table indexes it like a prefix.
+        super().__init__(PATH_REGEX, regex.prefix, True)
         self.regex = regex
 
     def matches(self, path: bytes) -> bool:

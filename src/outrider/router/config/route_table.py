@@ -2,8 +2,9 @@
 
 Prefixes stand sorted in one array. All prefixes of a path are the longest one and its ancestors (those prefixes of
 which it is itself an extension), and the longest is an ancestor of the array's last entry not greater than the path:
-one binary search, then a walk that is as long as prefixes are nested. Exact paths are one hash probe. What has
-neither (regular expressions, templates) is tried in order, but only before the best candidate found so far.
+one binary search, then a walk that is as long as prefixes are nested. Regular expressions stand among the prefixes, by
+the literal text that they begin with. Exact paths are one hash probe. Templates are tried in order, but only those
+before the best candidate found so far.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 from outrider.router.config.path_match import (
     PATH_CONNECT,
     PATH_EXACT,
-    PATH_OTHER,
     PATH_PREFIX,
+    PATH_REGEX,
     PATH_SEPARATED_PREFIX,
     PATH_TEMPLATE,
     path_only,
@@ -61,7 +62,7 @@ class _PathIndex:
                 continue
             if path.kind == PATH_EXACT:
                 self.exact.setdefault(path.text, []).append(route)
-            elif path.kind in (PATH_PREFIX, PATH_SEPARATED_PREFIX):
+            elif path.kind in (PATH_PREFIX, PATH_SEPARATED_PREFIX, PATH_REGEX):
                 by_prefix.setdefault(path.text, []).append(route)
         self.texts: list[bytes] = sorted(by_prefix)
         self.nodes: list[_PrefixNode] = []
@@ -105,7 +106,11 @@ class _PathIndex:
                 match = route.match
                 if match is None:
                     continue
-                if match.path.kind == PATH_SEPARATED_PREFIX and size != node.size and path[node.size] != 47:
+                kind = match.path.kind
+                if kind == PATH_SEPARATED_PREFIX:
+                    if size != node.size and path[node.size] != 47:
+                        continue
+                elif kind == PATH_REGEX and not match.path.matches(path):
                     continue
                 if match.plain or match.conditions_hold(headers, info, random_value):
                     best = route
@@ -129,9 +134,7 @@ class RouteTable:
         self.scan: list[Route] | None = routes if len(routes) <= scan_limit else None
         self.sensitive = _PathIndex(routes, True)
         self.insensitive = _PathIndex(routes, False)
-        self.others: list[Route] = [
-            r for r in routes if r.match is not None and r.match.path.kind in (PATH_OTHER, PATH_TEMPLATE)
-        ]
+        self.others: list[Route] = [r for r in routes if r.match is not None and r.match.path.kind == PATH_TEMPLATE]
         self.connects: list[Route] = [r for r in routes if r.match is not None and r.match.path.kind == PATH_CONNECT]
 
     def find(self, path: bytes, headers: RequestHeaderMap, info: StreamInfo, random_value: int) -> Route | None:
@@ -168,7 +171,7 @@ class RouteTable:
             match = route.match
             if (
                 match is not None
-                and match.path.matches(path if match.path.kind != PATH_TEMPLATE else path_only(headers.path))
+                and match.path.matches(path_only(headers.path))
                 and (match.plain or match.conditions_hold(headers, info, random_value))
             ):
                 return route
