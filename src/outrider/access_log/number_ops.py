@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from outrider.access_log.context import FormatContext
-from outrider.access_log.operation import FormatOp, NumberOp
+from outrider.access_log.operation import NO_NUMBER, FormatOp, NumberOp
 
 _UPSTREAM_WIRE_SENT: Final = 0
 _UPSTREAM_WIRE_RECEIVED: Final = 1
@@ -96,7 +96,7 @@ class CountOp(NumberOp):
         if kind == _RESOLUTION_COUNT:
             return info.route_resolution_count
         if kind == _RESOLUTION_TIME:
-            return info.route_resolution_us
+            return info.route_resolution_us if info.route_resolution_count else NO_NUMBER
         return info.connection.round_trip_time_us // 1000
 
 

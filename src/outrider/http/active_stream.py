@@ -254,6 +254,7 @@ class ActiveStream(FilterManager):
         info = self.stream_info
         route: HttpRoute | None = None
         if headers is not None:
+            info.route_resolution_count += 1
             found = self.settings.routes.match(headers, info, self.random_value)
             if found is not None:
                 assert isinstance(found, HttpRoute)
