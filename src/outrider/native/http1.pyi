@@ -140,8 +140,8 @@ def encode_request(
 ) -> bytes:
     """A request's header block, Host first, then the fields, then the extra one.
 
-    A name is spelled as in `case`; one that is not there, or all of them when `case` is None, are written in Proper-Case
-    when `proper`. Raises ValueError for a part that would break the block.
+    A name is spelled as in `case`; one that is not there (or all, when `case` is None) is written in Proper-Case when
+    `proper`. Raises ValueError for a part that would break the block.
     """
 
 def encode_head(

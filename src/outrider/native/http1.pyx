@@ -48,6 +48,7 @@ cdef extern from "llhttp.h":
         llhttp_cb on_headers_complete
         llhttp_data_cb on_body
         llhttp_cb on_message_complete
+        llhttp_cb on_method_complete
         llhttp_cb on_header_field_complete
         llhttp_cb on_header_value_complete
         llhttp_cb on_chunk_header
@@ -113,6 +114,8 @@ cdef enum:
     KIND_EXTENSION = 7
     KIND_TRAILERS_TOO_LARGE = 8
     KIND_CODING = 9
+    # Between the callbacks and `_raise` only.
+    KIND_METHOD = 100
 
     FIRST_FIELDS = 32
     # Names up to this length are looked up; longer ones are rare.
@@ -282,6 +285,14 @@ cdef int _on_start(llhttp_t* p, const char* at, size_t length) noexcept:
     return 0
 
 
+cdef int _on_method_complete(llhttp_t* p) noexcept:
+    cdef State* s = <State*>p
+    if not s.custom and (p.method >= 64 or _method_names[p.method] == NULL):
+        s.error = KIND_METHOD
+        return HPE_USER
+    return 0
+
+
 cdef int _on_url(llhttp_t* p, const char* at, size_t length) noexcept:
     cdef State* s = <State*>p
     cdef uint32_t offset = <uint32_t>(<uintptr_t>at - s.origin)
@@ -394,6 +405,7 @@ cdef llhttp_settings_t _settings
 llhttp_settings_init(&_settings)
 _settings.on_message_begin = _on_message_begin
 _settings.on_method = _on_start
+_settings.on_method_complete = _on_method_complete
 _settings.on_protocol = _on_protocol
 _settings.on_url = _on_url
 _settings.on_status = _on_status
@@ -677,9 +689,6 @@ cdef class Http1Parser:
             if s.custom:
                 method = self.method_token
                 self.method_token = None
-            elif _method_names[s.parser.method] == NULL:
-                self.failed = True
-                raise ParseError(KIND_SYNTAX, "Invalid method encountered")
             else:
                 method = <bytes>_method_names[s.parser.method]
             if llhttp_should_keep_alive(&s.parser):
@@ -870,6 +879,8 @@ cdef class Http1Parser:
                 raise ParseError(KIND_TOO_MANY, text)
             if s.error == KIND_EXTENSION:
                 raise ParseError(KIND_EXTENSION, "chunk extension exceeds limit")
+            if s.error == KIND_METHOD:
+                raise ParseError(KIND_SYNTAX, "Invalid method encountered")
             raise MemoryError
         if (s.phase == HEAD or s.phase == TRAILERS) and s.origin and <uintptr_t>(base + end) - s.origin > self.max_head:
             self._too_large()

@@ -51,10 +51,12 @@ _METHOD_START: Final = re.compile(_TOKEN + rb"*")
 _CHUNK_LINE: Final = re.compile(
     rb"([0-9A-Fa-f]+) *((?:;" + _TOKEN + rb"*(?:=(?:" + _TOKEN + rb'+|"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\.)*"))?)*)\Z'
 )
-# Everything that can come before the CRLF of a chunk's line while it is not complete.
+# The line of a chunk while it is not complete.
+_CHUNK_START: Final = re.compile(rb"[0-9A-Fa-f]+ *(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r?\Z")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _TRAILER_PREFIX: Final = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
 _LETTER_H: Final = 72
+_HTTP_11: Final = 11
 _MAX_LENGTH: Final = (1 << 64) - 1
 # Digits of a chunk size that llhttp takes, leading zeros included, are not limited; its value is.
 _SIZE_LINE: Final = 64
@@ -286,8 +288,6 @@ class Http1Parser:
             method = self._method or judge.get_method()
             if not self.custom_methods and method not in _METHODS:
                 raise ParseError(SYNTAX, "Invalid method encountered")
-            if judge.should_keep_alive():
-                flags |= FLAG_KEEP_ALIVE
             self._informational = False
             end = not flags & FLAG_TRANSFER_ENCODING and length <= 0
         else:
@@ -295,10 +295,11 @@ class Http1Parser:
             self._informational = status < 200 and status != 101
             bodiless = self._skip or status < 200 or status in (204, 304)
             end = bodiless or (length == 0 and not flags & FLAG_TRANSFER_ENCODING)
-            if judge.should_keep_alive():
-                flags |= FLAG_KEEP_ALIVE
         if end:
             flags |= FLAG_END
+        until_close = self.mode != REQUEST and not end and not flags & (FLAG_CHUNKED | FLAG_CONTENT_LENGTH)
+        if not until_close and _keeps_alive(version, single):
+            flags |= FLAG_KEEP_ALIVE
         self._end_told = end
         self._unreported = 0
         self._carry.clear()
@@ -372,6 +373,8 @@ class Http1Parser:
         if extension < 0 and len(line.lstrip(b"0")) > _SIZE_LINE:
             raise ParseError(SYNTAX, "Invalid character in chunk size")
         if stop < 0:
+            if _CHUNK_START.match(line) is None:
+                raise ParseError(SYNTAX, "Invalid character in chunk size")
             return len(data)
         match = _CHUNK_LINE.match(line[:-2]) if line.endswith(b"\r\n") else None
         if match is None:
@@ -490,6 +493,14 @@ class _Found:
 
 def _has_token(value: bytes | None, token: bytes) -> bool:
     return value is not None and token in [part.strip() for part in value.lower().split(b",")]
+
+
+def _keeps_alive(version: int, single: dict[bytes, bytes]) -> bool:
+    """RFC 9112 section 9.3, as llhttp reads it."""
+    wishes = (single.get(b"connection"), single.get(b"proxy-connection"))
+    if version >= _HTTP_11 and version % 10 > 0:
+        return not any(_has_token(wish, b"close") for wish in wishes)
+    return any(_has_token(wish, b"keep-alive") for wish in wishes)
 
 
 def intern_name(name: bytes) -> None:

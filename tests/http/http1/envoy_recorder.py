@@ -30,7 +30,11 @@ from tests.http.http1.smuggling_cases import CASES, LISTENERS, UPSTREAM_CASES, U
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORD = Path(__file__).with_name("smuggling_envoy.json")
-LOG_FORMAT = "%RESPONSE_CODE%|%RESPONSE_CODE_DETAILS%|%RESPONSE_FLAGS%|%PROTOCOL%|%REQ(:METHOD)%|%BYTES_RECEIVED%|%DOWNSTREAM_WIRE_BYTES_RECEIVED%|%DOWNSTREAM_WIRE_BYTES_SENT%|%UPSTREAM_WIRE_BYTES_SENT%|%UPSTREAM_WIRE_BYTES_RECEIVED%\n"
+LOG_FORMAT = (
+    "%RESPONSE_CODE%|%RESPONSE_CODE_DETAILS%|%RESPONSE_FLAGS%|%PROTOCOL%|%REQ(:METHOD)%|%BYTES_RECEIVED%|"
+    "%DOWNSTREAM_WIRE_BYTES_RECEIVED%|%DOWNSTREAM_WIRE_BYTES_SENT%|%UPSTREAM_WIRE_BYTES_SENT%|"
+    "%UPSTREAM_WIRE_BYTES_RECEIVED%\n"
+)
 
 
 def binary() -> str:
@@ -213,7 +217,7 @@ async def exchange(port: int, parts: list[bytes], wait: float) -> tuple[bytes, b
                 closed = True
                 break
             out += data
-    except asyncio.TimeoutError:
+    except TimeoutError:
         pass
     except ConnectionError:
         closed = True

@@ -10,6 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+_PRESERVE_TYPE = (
+    "type.googleapis.com/envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
+)
+
 # HttpConnectionManager options by listener kind.
 LISTENERS: dict[str, dict[str, object]] = {
     "plain": {},
@@ -31,7 +35,7 @@ LISTENERS: dict[str, dict[str, object]] = {
                 "stateful_formatter": {
                     "name": "preserve_case",
                     "typed_config": {
-                        "@type": "type.googleapis.com/envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig",
+                        "@type": _PRESERVE_TYPE,
                         "forward_reason_phrase": True,
                     },
                 }
@@ -48,7 +52,7 @@ LISTENERS: dict[str, dict[str, object]] = {
 _PRESERVE = {
     "name": "preserve_case",
     "typed_config": {
-        "@type": "type.googleapis.com/envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig",
+        "@type": _PRESERVE_TYPE,
         "forward_reason_phrase": True,
     },
 }

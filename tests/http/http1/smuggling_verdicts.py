@@ -94,8 +94,10 @@ def our_verdicts(case: Case, server: Server) -> list[Verdict]:
             verdicts.append(
                 Verdict(
                     None,
-                    tuple(part.decode("latin-1") for part in (headers.method, path, authority, stream.body))
-                    + (trailers,),
+                    (
+                        *[part.decode("latin-1") for part in (headers.method, path, authority, stream.body)],
+                        trailers,
+                    ),
                     stream.complete or raw,
                 )
             )
@@ -181,7 +183,7 @@ def our_response_verdict(case: Case) -> tuple[str, int, str]:
     fields = {}
     if b"Upgrade: foo" in request:
         fields = {"connection": b"Upgrade", "upgrade": b"foo"}
-    encoder, decoder = client.request(method, method != b"CONNECT" and not fields, **fields)
+    _, decoder = client.request(method, method != b"CONNECT" and not fields, **fields)
     for part in case.answer:
         client.feed(part)
     if case.close_after:

@@ -1,7 +1,7 @@
 """The HTTP/1 client codec: one request at a time goes out on an upstream connection, its response comes in.
 
-Source: RFC 9112; Envoy's `Http1::ClientConnectionImpl`. `dispatch` and `on_eof` raise CodecProtocolError when the upstream
-broke the protocol; the pool then closes the connection and says so with `on_connection_closed`.
+Source: RFC 9112; Envoy's `Http1::ClientConnectionImpl`. `dispatch` and `on_eof` raise CodecProtocolError when the
+upstream broke the protocol; the pool then closes the connection and says so with `on_connection_closed`.
 """
 
 from __future__ import annotations

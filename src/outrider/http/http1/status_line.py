@@ -1,4 +1,4 @@
-"""Status lines, ready made for every status. The phrases are Envoy's (observed with 1.40); unknown ones are `Unknown`."""
+"""Status lines, ready made for every status. Phrases are Envoy's (observed with 1.40), unknown ones are `Unknown`."""
 
 from __future__ import annotations
 
