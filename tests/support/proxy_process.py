@@ -25,6 +25,15 @@ def find_envoy() -> str:
     return str(found[-1]) if found else ""
 
 
+def child_environment(further: dict[str, str] | None = None) -> dict[str, str]:
+    """Ours, with a PYTHONPATH that also holds in another working directory."""
+    environment = {**os.environ, **(further or {})}
+    if "PYTHONPATH" in environment:
+        parts = environment["PYTHONPATH"].split(os.pathsep)
+        environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(part) for part in parts)
+    return environment
+
+
 def outrider_command() -> list[str]:
     return [sys.executable, "-m", "outrider"]
 
@@ -78,7 +87,7 @@ class ProxyProcess:
         with self.output_file.open("wb") as output, self.error_file.open("wb") as errors:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, cwd=folder, start_new_session=True,
-                env={**os.environ, **(environment or {})},
+                env=child_environment(environment),
             )
 
     def wait_ready(self, timeout: float = START_SECONDS) -> None:
@@ -98,7 +107,7 @@ class ProxyProcess:
 
     def printed(self) -> str:
         text = self.output_file.read_text(errors="replace") + self.error_file.read_text(errors="replace")
-        return text[-6000:]
+        return "\n".join(line for line in text.splitlines() if "][info][" not in line)[-3000:]
 
     def admin(self, path: str, method: str = "GET") -> AdminAnswer:
         return ask_admin(self.admin_port, path, method)
@@ -136,6 +145,6 @@ def run_to_end(kind: str, arguments: Sequence[str], *, timeout: float = 30.0, fo
     base = ["--base-id", str(random.randint(1000, 2_000_000))]
     done = subprocess.run(
         [*proxy_command(kind), *arguments, *base], stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout,
-        check=False, cwd=folder,
+        check=False, cwd=folder, env=child_environment(),
     )
     return Finished(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
