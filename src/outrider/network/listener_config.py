@@ -90,6 +90,7 @@ class ListenerConfig:
             self.scope.counter("network_extension_config_missing")
         self.access_logs: list[AccessLog] = _read_access_logs(view, narrowed)
         self.listener_filters = self._read_listener_filters(view, narrowed)
+        self.chains: list[FilterChain] = []
         self.matcher: FilterChainMatcher = self._read_filter_chains(view, narrowed)
 
     def close(self) -> None:
@@ -185,14 +186,10 @@ class ListenerConfig:
             found.append(ConfiguredListenerFilter(factory, disabled))
         if not inspects_tls and any(_needs_tls_inspector(chain) for chain in view.messages("filter_chains")):
             _log.warning(
-                "adding listener '%s': filter chain match rules require TLS Listener filter, but it isn't configured, "
-                "trying to inject it",
+                "listener '%s': filter chain match rules require the TLS inspector listener filter, but it is not "
+                "configured: without it every connection counts as plain text without a server name",
                 self.title,
             )
-            create = LISTENER_FILTERS.find(TLS_INSPECTOR)
-            if create is None:
-                raise view.error("filter chain match rules require the TLS inspector", "listener_filters")
-            found.append(ConfiguredListenerFilter(create(view.empty(TLS_INSPECTOR, "tls_inspector"), context)))
         return found
 
     def _read_filter_chains(self, view: View, context: FactoryContext) -> FilterChainMatcher:
@@ -256,13 +253,15 @@ class ListenerConfig:
         if transport is not None:
             factory = DOWNSTREAM_TRANSPORT_SOCKETS.create(transport, context.with_scope(self.scope))
         metadata = view.message("metadata")
-        return FilterChain(
+        chain = FilterChain(
             view.text("name"),
             factory,
             build_filter_chain(view.messages("filters"), context),
             view.millis("transport_socket_connect_timeout") or 0,
             metadata.struct_map("filter_metadata") if metadata is not None else {},
         )
+        self.chains.append(chain)
+        return chain
 
 
 def _read_prefixes(views: list[View]) -> list[tuple[str, int]]:

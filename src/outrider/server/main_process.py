@@ -14,7 +14,7 @@ from outrider.network.listen_socket import BindError
 from outrider.server import messages
 from outrider.server.listener_manager import ListenerManagerStats, MainListeners
 from outrider.server.memory import allocated_bytes, data_bytes, resident_bytes
-from outrider.server.server_stats import DRAINING, INITIALIZING, LIVE, ServerStats
+from outrider.server.server_stats import DRAINING, INITIALIZING, LIVE, NO_CERTIFICATE, ServerStats
 from outrider.server.supervisor import Supervisor, SupervisorOwner
 from outrider.stats.flush import StatsFlusher
 from outrider.stats.merge import StatsMerger
@@ -228,8 +228,18 @@ class MainProcess(SupervisorOwner):
         stats.memory_allocated.set(allocated_bytes())
         stats.memory_heap_size.set(data_bytes())
         stats.memory_physical_size.set(resident_bytes())
+        stats.days_until_first_cert_expiring.set(self._days_until_first_certificate_expires())
         self.clusters.control.show_circuit_breakers()
         self.refresh_state()
+
+    def _days_until_first_certificate_expires(self) -> int:
+        factories = self.proxy.transport_socket_factories()
+        if not factories:
+            return NO_CERTIFICATE
+        from outrider.server.certificates import days_until_first_expires
+
+        days = days_until_first_expires(factories)
+        return NO_CERTIFICATE if days is None else days
 
     def refresh_state(self) -> None:
         """LIVE or DRAINING."""

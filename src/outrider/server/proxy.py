@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from outrider.config.runtime import Runtime
     from outrider.data.shared_limit import SharedArena
     from outrider.event.dispatcher import Dispatcher
+    from outrider.network.transport_socket import TransportSocketFactory
     from outrider.server.bootstrap import BootstrapSettings
     from outrider.server.options import Options
 
@@ -74,6 +75,15 @@ class Proxy:
     def start(self) -> None:
         """Begin what needs the loop."""
         self.access_logs.start(self.dispatcher)
+
+    def transport_socket_factories(self) -> list[TransportSocketFactory]:
+        """All that listeners and clusters (in main) use."""
+        found = [chain.transport_socket_factory for each in self.listeners for chain in each.config.chains]
+        if self.main_clusters is not None:
+            for info in self.main_clusters.infos.values():
+                matcher = info.transport_socket_matcher
+                found += [matcher.default_factory, *[match.factory for match in matcher.matches]]
+        return [factory for factory in found if factory.implements_secure_transport]
 
     def close(self) -> None:
         """Write out and let go."""

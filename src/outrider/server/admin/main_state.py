@@ -87,7 +87,12 @@ class MainState(AdminState):
         return [ClusterDump(info, clusters.control.get(name)) for name, info in clusters.infos.items()]
 
     def certificates(self) -> list[dict[str, Any]]:
-        return []
+        factories = self.main.proxy.transport_socket_factories()
+        if not factories:
+            return []
+        from outrider.server.certificates import certificate_trees
+
+        return certificate_trees(factories)
 
     def unready_targets(self) -> list[tuple[str, list[str]]]:
         return self.main.unready_targets()
