@@ -105,7 +105,7 @@ class Upstream:
             writer.close()
 
 
-def config(ports: dict[str, int], upstream_port: int, admin_port: int) -> dict[str, object]:
+def config(ports: dict[tuple[str, str], int], upstream_port: int, admin_port: int) -> dict[str, object]:
     listeners = []
     base = {
         "stat_prefix": "h",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +27,7 @@ from outrider.network.filter import CLOSE_FLUSH_WRITE_AND_DELAY, CLOSE_NO_FLUSH
 from outrider.stats.store import Store
 
 
-class FakeLoop(asyncio.AbstractEventLoop):
+class FakeLoop:
     """Runs what was posted when told to."""
 
     def __init__(self) -> None:
@@ -110,7 +109,8 @@ class Wire:
         self.loop = FakeLoop()
         self.transport = FakeTransport()
         address = ip_address("127.0.0.1", 1)
-        self.connection = Connection(Dispatcher("test", self.loop), ConnectionInfo(1, address, address))
+        loop: Any = self.loop
+        self.connection = Connection(Dispatcher("test", loop), ConnectionInfo(1, address, address))
         self.connection.connection_made(self.transport)
 
 
