@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 
 import pytest
+from tests.network.test_filter_chain import connection as make_info
 
 from outrider.data.stream_info import ConnectionInfo
+from outrider.event.dispatcher import Dispatcher
 from outrider.extensions.filters.listener.http_inspector import HttpInspector, HttpInspectorStats
 from outrider.extensions.filters.listener.tls_inspector import (
     MAX_CLIENT_HELLO,
@@ -21,7 +24,6 @@ from outrider.network.filter import CONTINUE, STOP
 from outrider.network.listener_filter import ListenerFilter, ListenerFilterChain, ListenerFilterOwner
 from outrider.network.listener_stats import ListenerStats
 from outrider.stats.store import Store
-from tests.network.test_filter_chain import connection as make_info
 
 
 def client_hello(name: str | None = "Www.Example.com", protocols: tuple[str, ...] = ()) -> bytes:
@@ -129,7 +131,9 @@ class Bench:
         self.store = Store()
         self.owner = Owner()
         self.info: ConnectionInfo = make_info(transport="")
-        self.connection = Connection(None, self.info)  # type: ignore[arg-type]
+        loop = asyncio.new_event_loop()
+        self.connection = Connection(Dispatcher("test", loop), self.info)
+        loop.close()
         self.connection.connection_made(FakeTransport())
         stats = ListenerStats(self.store.scope("listener.x"), "worker_0")
         self.chain = ListenerFilterChain(self.owner, self.connection, stats, list(filters), continue_on_timeout)
