@@ -74,6 +74,7 @@ class MainProcess(SupervisorOwner):
         self.on_live: Callable[[], object] | None = None
         self._finished = asyncio.Event()
         self._watchdog_due_s = 0.0
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         runtime.on_change = self._runtime_changed
 
     # --- life ------------------------------------------------------------------------------------------------------
@@ -139,13 +140,21 @@ class MainProcess(SupervisorOwner):
         if self.on_live is not None:
             self.on_live()
         self.stats.state.set(LIVE)
-        loop = asyncio.get_running_loop()
         if not self.flusher.on_admin:
-            loop.call_later(self.flusher.interval_s, self._flush_timer)
+            self._arm("flush", self.flusher.interval_s, self._flush_timer)
         if self.runtime.has_disk():
-            loop.call_later(RUNTIME_CHECK_INTERVAL_S, self._runtime_timer)
-        self._watchdog_due_s = loop.time() + WATCHDOG_INTERVAL_S
-        loop.call_later(WATCHDOG_INTERVAL_S, self._watchdog_timer)
+            self._arm("runtime", RUNTIME_CHECK_INTERVAL_S, self._runtime_timer)
+        self._arm_watchdog()
+
+    async def serving(self) -> None:
+        """Wait until the workers have taken over their sockets (they answer in order)."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.collect_stats(lambda: done.set_result(None))
+        await done
+        # Their listeners start in a task of their own.
+        worker = self.supervisor.inline_worker
+        while worker is not None and not worker.started.is_set():
+            await asyncio.sleep(0)
 
     def shut_down(self) -> None:
         if not self._finished.is_set():
@@ -154,6 +163,8 @@ class MainProcess(SupervisorOwner):
 
     async def stop(self) -> None:
         """End workers, sockets and sinks."""
+        for timer in self._timers.values():
+            timer.cancel()
         self.stats.live.set(0)
         self.listeners.close()
         await self.supervisor.stop()
@@ -249,7 +260,7 @@ class MainProcess(SupervisorOwner):
 
     def _flush_timer(self) -> None:
         self.collect_stats(self._flush)
-        asyncio.get_running_loop().call_later(self.flusher.interval_s, self._flush_timer)
+        self._arm("flush", self.flusher.interval_s, self._flush_timer)
 
     def _flush(self) -> None:
         self.refresh_gauges()
@@ -257,7 +268,7 @@ class MainProcess(SupervisorOwner):
 
     def _runtime_timer(self) -> None:
         self.runtime.check_disk()
-        asyncio.get_running_loop().call_later(RUNTIME_CHECK_INTERVAL_S, self._runtime_timer)
+        self._arm("runtime", RUNTIME_CHECK_INTERVAL_S, self._runtime_timer)
 
     def _watchdog_timer(self) -> None:
         loop = asyncio.get_running_loop()
@@ -270,8 +281,14 @@ class MainProcess(SupervisorOwner):
             for counter in self.stats.main_watchdog.megamiss:
                 counter.inc()
         self.supervisor.check_watchdog(self.stats.worker_watchdogs)
-        self._watchdog_due_s = loop.time() + WATCHDOG_INTERVAL_S
-        loop.call_later(WATCHDOG_INTERVAL_S, self._watchdog_timer)
+        self._arm_watchdog()
+
+    def _arm_watchdog(self) -> None:
+        self._watchdog_due_s = asyncio.get_running_loop().time() + WATCHDOG_INTERVAL_S
+        self._arm("watchdog", WATCHDOG_INTERVAL_S, self._watchdog_timer)
+
+    def _arm(self, name: str, seconds: float, callback: Callable[[], None]) -> None:
+        self._timers[name] = asyncio.get_running_loop().call_later(seconds, callback)
 
     # --- what admin asks for -----------------------------------------------------------------------------------------
 

@@ -59,6 +59,8 @@ class Worker(ChannelHandler):
         self.snapshots = SnapshotWriter(self.store)
         self.channel: Channel | None = None
         self.finished = asyncio.Event()
+        # It accepts connections.
+        self.started = asyncio.Event()
 
     def attach(self, channel: Channel) -> None:
         """The channel is up: tell main that everything is built."""
@@ -125,6 +127,7 @@ class Worker(ChannelHandler):
         sockets = {name: opened for name, opened in self.sockets.items() if name not in stopped}
         try:
             await self.listeners.start(sockets)
+            self.started.set()
             if not self.inline:
                 # Ours are duplicates; the others' are no business of this process.
                 for opened in self.sockets.values():
