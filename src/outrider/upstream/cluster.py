@@ -20,7 +20,7 @@ from outrider.upstream.load_balancer.factory import make_load_balancer
 from outrider.upstream.outlier_reporter import OutlierReporter, ReportingMonitor
 from outrider.upstream.pool_base import ConnPoolBase, PoolOwner
 from outrider.upstream.priority_set import PrioritySet, PrioritySetObserver
-from outrider.upstream.resource_manager import UNLIMITED, Resource
+from outrider.upstream.resource_manager import UNLIMITED, UNLIMITED_POOLS, Resource
 from outrider.upstream.tcp_pool import TcpConnPoolImpl
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ class Cluster(PoolOwner):
         self.hosts: dict[str, Host] = {}
         # True when pools differ by more than priority.
         self._keyed: bool = info.per_downstream_connection or info.transport_socket_matcher.any_secure()
-        self._limited_pools: bool = info.config.thresholds[0].max_connection_pools < UNLIMITED or (
-            info.config.thresholds[1].max_connection_pools < UNLIMITED
+        self._limited_pools: bool = info.config.thresholds[0].max_connection_pools < UNLIMITED_POOLS or (
+            info.config.thresholds[1].max_connection_pools < UNLIMITED_POOLS
         )
         self._reporter: OutlierReporter | None = None
         if info.has_outlier_detection:
@@ -220,7 +220,11 @@ class Cluster(PoolOwner):
             host.last_healthy_ms = self.connector.dispatcher.clock.now_ms()
 
     def _replace_hosts(self, update: HostsUpdate) -> None:
-        self.warm = True
+        if not self.warm:
+            self.warm = True
+            # Main builds clusters too, but never serves with them: limits are shown by those who get hosts.
+            for manager in self.info.resources:
+                manager.begin()
         count = max([spec.priority for spec in update.hosts], default=0) + 1
         count = max(count, len(self.priorities.sets))
         lists: list[list[Host]] = [[] for _ in range(count)]

@@ -67,14 +67,13 @@ class _CodecCallbacks(ClientConnectionCallbacks):
 class Http1Client(ActiveClient):
     """One connection with its codec."""
 
-    __slots__ = ("codec", "established", "protocol_error", "remote_closed")
+    __slots__ = ("codec", "established", "protocol_error")
 
     def __init__(self, pool: ConnPoolBase) -> None:
         super().__init__(pool)
         self.codec: ClientConnection | None = None
         self.established: bool = False
         self.protocol_error: bool = False
-        self.remote_closed: bool = False
 
     def on_established(self) -> None:
         self.established = True
@@ -126,7 +125,11 @@ class Http1Client(ActiveClient):
         if self.state == CLOSED:
             return
         codec = self.codec
-        if self.state == DRAINING or pool.draining or codec is None or codec.should_close():
+        if codec is None or codec.should_close():
+            pool.info.stats.upstream_cx_close_notify.inc()
+            self.close()
+            return
+        if self.state == DRAINING or pool.draining:
             self.close()
             return
         self.set_state(READY)
@@ -145,16 +148,19 @@ class Http1Client(ActiveClient):
         if self.active_streams > 0:
             self.pool.end_stream(self)
 
+    def on_remote_close(self) -> None:
+        codec = self.codec
+        if codec is not None and self.active_streams > 0:
+            # A body without length ends with the connection (RFC 9112 section 6.3).
+            try:
+                codec.on_eof()
+            except CodecProtocolError:
+                self.pool.info.stats.upstream_cx_protocol_error.inc()
+                self.protocol_error = True
+
     def on_dead(self, event: int) -> None:
         codec = self.codec
         if codec is not None:
-            if event == EVENT_REMOTE_CLOSE and self.active_streams > 0:
-                # A body without length ends with the connection (RFC 9112 section 6.3).
-                try:
-                    codec.on_eof()
-                except CodecProtocolError:
-                    self.pool.info.stats.upstream_cx_protocol_error.inc()
-                    self.protocol_error = True
             reason = RESET_CONNECTION_TERMINATION
             if self.protocol_error:
                 reason = RESET_PROTOCOL_ERROR
@@ -213,6 +219,8 @@ class Http1ConnPool(HttpConnPool):
 
     def new_client(self) -> ActiveClient:
         self.info.stats.upstream_cx_http1_total.inc()
+        # Its metrics exist from the first attempt on, also when that fails.
+        self.info.http1_stats()
         client = Http1Client(self)
         client.begin(self.connector.connect(self.host, self.options))
         return client

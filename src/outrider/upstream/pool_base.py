@@ -129,6 +129,9 @@ class ActiveClient(NetworkFilter):
     def on_established(self) -> None:
         """The connection is up: prepare it for its first stream."""
 
+    def on_remote_close(self) -> None:
+        """The peer has closed: what ends with the connection is complete."""
+
     def on_dead(self, event: int) -> None:
         """The connection is gone: end its streams."""
 
@@ -387,6 +390,8 @@ class ConnPoolBase:
             pending = next(iter(self.pending))
             self._leave_queue(pending)
             self.attach(self.ready[-1], pending)
+        if self.pending:
+            self.create_connections()
         if self.draining:
             self._close_idle()
 
@@ -427,6 +432,8 @@ class ConnPoolBase:
         client.set_state(CLOSED)
         client.release()
         stats.upstream_cx_destroy.inc()
+        if event == EVENT_REMOTE_CLOSE:
+            client.on_remote_close()
         incomplete = client.incomplete_stream()
         if event == EVENT_REMOTE_CLOSE:
             stats.upstream_cx_destroy_remote.inc()

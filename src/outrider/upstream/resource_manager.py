@@ -16,6 +16,8 @@ PRIORITY_NAMES: Final[list[str]] = ["default", "high"]
 DEFAULT_MAX: Final = 1024
 DEFAULT_MAX_RETRIES: Final = 3
 UNLIMITED: Final = 4294967295
+# Envoy's "no limit" of connection pools.
+UNLIMITED_POOLS: Final = 18446744073709551615
 
 
 class Resource:
@@ -37,15 +39,14 @@ class Resource:
         # `track_remaining`.
         self.remaining_gauge: Gauge | None = remaining_gauge
         self.shared: bool = shared
-        if self.shared:
-            return
-        if remaining_gauge is not None:
-            remaining_gauge.set(maximum)
-        if maximum == 0:
-            open_gauge.set(1)
 
     def can_create(self) -> bool:
         return self.count.total() < self.max
+
+    def begin(self) -> None:
+        """This process begins to serve: what remains is shown."""
+        if self.remaining_gauge is not None:
+            self.remaining_gauge.set(self.max)
 
     def inc(self) -> None:
         self.count.inc()
@@ -89,10 +90,6 @@ class RetryResource(Resource):
         self.min_concurrency = min_concurrency
         self.requests = requests
         self.pending = pending
-        # Envoy reports no remaining retries under a budget.
-        if self.remaining_gauge is not None:
-            self.remaining_gauge.set(0)
-            self.remaining_gauge = None
 
     def limit(self) -> int:
         """How many retries may be in flight now."""
@@ -120,7 +117,9 @@ class RetryResource(Resource):
         limit = self.limit()
         self.open_gauge.set(1 if total >= limit else 0)
         if self.remaining_gauge is not None:
-            self.remaining_gauge.set(limit - total if limit > total else 0)
+            # Envoy reports no remaining retries under a budget, once there has been one.
+            known = self.budget_percent < 0 and limit > total
+            self.remaining_gauge.set(limit - total if known else 0)
 
 
 class Thresholds:
@@ -142,7 +141,7 @@ class Thresholds:
         self.max_pending_requests: int = DEFAULT_MAX
         self.max_requests: int = DEFAULT_MAX
         self.max_retries: int = DEFAULT_MAX_RETRIES
-        self.max_connection_pools: int = UNLIMITED
+        self.max_connection_pools: int = UNLIMITED_POOLS
         # Negative: no budget.
         self.retry_budget_percent: float = -1.0
         self.retry_min_concurrency: int = 3
@@ -180,6 +179,15 @@ class ResourceManager:
             self.retries.set_budget(
                 thresholds.retry_budget_percent, thresholds.retry_min_concurrency, self.requests, self.pending_requests
             )
+
+    def begin(self) -> None:
+        """This process begins to serve with these limits."""
+        if not self.connections.shared:
+            self.connections.begin()
+            self.pending_requests.begin()
+            self.requests.begin()
+            self.retries.begin()
+            self.connection_pools.begin()
 
     def show(self) -> None:
         """Bring all gauges up to date (main process, before stats are read)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from outrider.config.view import View
-from outrider.upstream.resource_manager import DEFAULT_MAX, DEFAULT_MAX_RETRIES, UNLIMITED, Thresholds
+from outrider.upstream.resource_manager import DEFAULT_MAX, DEFAULT_MAX_RETRIES, UNLIMITED, UNLIMITED_POOLS, Thresholds
 
 PRIORITIES: Final = ("DEFAULT", "HIGH")
 # RetryBudget defaults: 20 per cent, at least 3.
@@ -26,7 +26,7 @@ def read_thresholds(view: View | None) -> list[Thresholds]:
         thresholds.max_pending_requests = entry.integer("max_pending_requests", DEFAULT_MAX)
         thresholds.max_requests = entry.integer("max_requests", DEFAULT_MAX)
         thresholds.max_retries = entry.integer("max_retries", DEFAULT_MAX_RETRIES)
-        thresholds.max_connection_pools = entry.integer("max_connection_pools", UNLIMITED)
+        thresholds.max_connection_pools = entry.integer("max_connection_pools", UNLIMITED_POOLS)
         thresholds.track_remaining = entry.flag("track_remaining")
         budget = entry.message("retry_budget")
         if budget is not None:

@@ -89,7 +89,7 @@ class ControlManager(ControlLink):
         return True
 
     def start(self, on_initialized: Callable[[], None]) -> None:
-        """Begin to resolve and to check; `on_initialized` is called once all clusters have their first hosts' health."""
+        """Begin to resolve and to check; `on_initialized` is called once all clusters know their hosts' health."""
         self._started = True
         self._on_initialized = on_initialized
         self._waiting = set(self.controls)

@@ -178,6 +178,11 @@ class HttpProbe(Probe):
         self.headers: ResponseHeaderMap | None = None
         self.body = b""
 
+    def begin(self) -> None:
+        # The codec's metrics exist from the first attempt on.
+        self.checker.info.http1_stats()
+        super().begin()
+
     def on_ready(self) -> None:
         connection = self.conn
         assert connection is not None
