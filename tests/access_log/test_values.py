@@ -134,11 +134,33 @@ def test_numbers_stay_numbers_in_json() -> None:
     assert value("%PROTOCOL%", context) == b"HTTP/1.1"
 
 
+@pytest.mark.parametrize("with_lists", [True, False])
+def test_attempts(with_lists: bool) -> None:
+    context = scene.proxied()
+    upstream = context.stream_info.upstream
+    assert upstream is not None
+    if with_lists:
+        upstream.attempted_hosts = [scene.FakeHost(ip_address("1.2.3.4", 5)), scene.FakeHost(ip_address("::1", 6), "n")]
+        upstream.attempted_connection_ids = [8, 9]
+        assert text("%UPSTREAM_HOSTS_ATTEMPTED%", context) == "1.2.3.4:5,[::1]:6"
+        assert text("%UPSTREAM_HOST_NAMES_ATTEMPTED%", context) == "1.2.3.4:5,n"
+        assert text("%UPSTREAM_CONNECTION_IDS_ATTEMPTED%", context) == "8,9"
+    else:
+        upstream.attempted_hosts = None
+        upstream.attempted_connection_ids = None
+        assert text("%UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT%", context) == "127.0.0.1"
+        assert text("%UPSTREAM_HOST_NAMES_ATTEMPTED%", context) == "my.host:99"
+        assert text("%UPSTREAM_CONNECTION_IDS_ATTEMPTED%", context) == "3"
+
+
 def test_host_chosen_but_connection_failed() -> None:
     context = scene.proxied()
     upstream = context.stream_info.upstream
     assert upstream is not None
     upstream.attempted_hosts = None
+    upstream.attempted_connection_ids = None
+    upstream.connection_id = 0
+    assert text("%UPSTREAM_CONNECTION_IDS_ATTEMPTED% %UPSTREAM_HOST_NAMES_ATTEMPTED%", context) == "- -"
     upstream.transport_failure_reason = "delayed connect error: Connection refused"
     assert text("%UPSTREAM_HOSTS_ATTEMPTED%", context) == "-"
     assert text("%UPSTREAM_TRANSPORT_FAILURE_REASON%", context) == "delayed_connect_error:_Connection_refused"

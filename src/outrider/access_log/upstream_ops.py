@@ -52,10 +52,18 @@ class AttemptedHostsOp(StringOp):
 
     def string(self, context: FormatContext) -> str:
         upstream = context.stream_info.upstream
-        if upstream is None or upstream.attempted_hosts is None:
+        if upstream is None:
             return ""
+        hosts = upstream.attempted_hosts
+        if hosts is None:
+            # A single attempt needs no list.
+            return host_name(
+                upstream.host_name if self.names and upstream.connection_id else "",
+                upstream.host_address if upstream.connection_id else None,
+                self.with_port,
+            )
         texts: list[str] = []
-        for host in upstream.attempted_hosts:
+        for host in hosts:
             address = getattr(host, "address", None)
             if not isinstance(address, Address):
                 continue
@@ -69,9 +77,12 @@ class AttemptedConnectionsOp(StringOp):
 
     def string(self, context: FormatContext) -> str:
         upstream = context.stream_info.upstream
-        if upstream is None or upstream.attempted_connection_ids is None:
+        if upstream is None:
             return ""
-        return ",".join([str(number) for number in upstream.attempted_connection_ids])
+        ids = upstream.attempted_connection_ids
+        if ids is None:
+            return str(upstream.connection_id) if upstream.connection_id else ""
+        return ",".join([str(number) for number in ids])
 
 
 class UpstreamClusterOp(StringOp):
