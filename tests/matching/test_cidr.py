@@ -52,7 +52,7 @@ def test_longest_prefix(entries: list[tuple[int, int]], number: int) -> None:
         [(CidrRange(str(ipaddress.IPv4Address(bits)), size), index) for index, (bits, size) in enumerate(entries)]
     )
     address = ipaddress.IPv4Address(number)
-    holding = {}
+    holding: dict[int, int] = {}
     for index, (bits, size) in enumerate(entries):
         if address in ipaddress.IPv4Network((bits, size), strict=False):
             holding.setdefault(size, index)

@@ -75,5 +75,5 @@ def test_custom_matchers_come_from_their_registry() -> None:
         return Reversed(view.text("value"))
 
     STRING_MATCHERS.register("test.reversed", "google.protobuf.StringValue")(create)
-    custom["custom"]["typed_config"] = {"@type": TYPE + "google.protobuf.StringValue", "value": "cba"}  # type: ignore[index]
+    custom["custom"]["typed_config"] = {"@type": TYPE + "google.protobuf.StringValue", "value": "cba"}
     assert parse_string_matcher(view_of(MESSAGE, custom)).matches(b"abc")

@@ -44,7 +44,7 @@ def when(data_input: dict[str, object], **how: object) -> dict[str, object]:
     return {"single_predicate": {"input": data_input, **how}}
 
 
-def first_of(*branches: tuple[dict[str, object], dict[str, object]], **more: object) -> dict[str, object]:
+def first_of(*branches: tuple[Any, Any], **more: object) -> dict[str, object]:
     matchers = [{"predicate": predicate, "on_match": on_match} for predicate, on_match in branches]
     return {"matcher_list": {"matchers": matchers}, **more}
 
