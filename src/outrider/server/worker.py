@@ -9,6 +9,8 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from outrider.config.runtime import Runtime
@@ -47,10 +49,11 @@ class Worker(ChannelHandler):
         self.inline = inline
         self.runtime = Runtime()
         self.store = Store(plan.settings.stats.policy)
-        self.proxy = Proxy(
-            plan.options, plan.settings, plan.info, self.store, dispatcher, self.runtime,
-            None if plan.workers <= 1 else plan.arena, index, False,
-        )  # fmt: skip
+        with _quiet_configuration():
+            self.proxy = Proxy(
+                plan.options, plan.settings, plan.info, self.store, dispatcher, self.runtime,
+                None if plan.workers <= 1 else plan.arena, index, False,
+            )  # fmt: skip
         assert self.proxy.worker_clusters is not None
         self.clusters = self.proxy.worker_clusters
         self.listeners = WorkerListeners(
@@ -140,6 +143,18 @@ class Worker(ChannelHandler):
     def _server_drain(self, started: float) -> None:
         self.plan.info.draining = started >= 0
         self.plan.info.drain_started = started
+
+
+@contextmanager
+def _quiet_configuration() -> Iterator[None]:
+    """Main has said already what there is to say about the configuration."""
+    logger = logging.getLogger("outrider.config")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def run_worker(plan: ServerPlan, sockets: Sockets, index: int, channel_socket: socket.socket) -> None:
