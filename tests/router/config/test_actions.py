@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from outrider.router.config.redirect import DirectResponseRoute, RedirectRoute
@@ -238,7 +240,7 @@ def test_order_of_header_edits(most_specific: bool, order: list[str], winner: st
 
 
 def chosen(
-    route: dict[str, object], random_value: int, runtime: dict[str, object] | None = None, **kw: str
+    route: Mapping[str, object], random_value: int, runtime: dict[str, object] | None = None, **kw: str
 ) -> str | None:
     config = load(one_host({"match": {"prefix": "/"}, "route": route}), make_context(runtime=runtime))
     found = find(config, request(headers=list(kw.items())), random_value)

@@ -148,9 +148,7 @@ def test_mirror_settings() -> None:
     assert len(policy.request_edits) == 2
 
 
-def hashed(
-    policy: list[dict[str, object]], headers: RequestHeaderMap, cookies: list[bytes] | None = None
-) -> int | None:
+def hashed(policy: list[Any], headers: RequestHeaderMap, cookies: list[bytes] | None = None) -> int | None:
     found = entry(hash_policy=policy).hash_policy
     assert found is not None
     return found.compute(headers, stream_info(), cookies)
