@@ -190,7 +190,9 @@ class ResourceManager:
             self.connection_pools.begin()
 
     def show(self) -> None:
-        """Bring all gauges up to date (main process, before stats are read)."""
+        """Bring all gauges up to date (main process, before stats are read). A single worker keeps its own."""
+        if not self.connections.shared:
+            return
         self.connections.show()
         self.pending_requests.show()
         self.requests.show()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from outrider.stats.store import sanitize_stats_name
 from outrider.upstream.cluster_info import ClusterInfo
 from outrider.upstream.config.cluster_config import STATIC
+from outrider.upstream.config.endpoints import EndpointConfig
 from outrider.upstream.control.control_host import ControlHost
 from outrider.upstream.control.discovery import Discovery, StaticDiscovery
 from outrider.upstream.control.dns_discovery import LogicalDnsDiscovery, StrictDnsDiscovery
@@ -132,7 +133,11 @@ class ClusterControl:
         arena = self.context.arena
         if arena is not None and arena.columns > 1 and info.config.per_host_max_connections < UNLIMITED:
             host.limit_row = arena.row(f"cluster/{info.name}/host/{host.key}")
-        info.transport_socket_matcher.resolve(host.metadata, host.locality_metadata, True)
+
+    def count_matches(self, config: EndpointConfig, hosts: int) -> None:
+        """`<match>.total_match_count`: so many hosts of an endpoint have been given a transport socket."""
+        for _ in range(hosts):
+            self.info.transport_socket_matcher.resolve(config.metadata, config.locality_metadata, True)
 
     def _release(self, host: ControlHost) -> None:
         if host.limit_row >= 0 and self.context.arena is not None:

@@ -56,6 +56,7 @@ class StaticDiscovery(Discovery):
             address = config.address.literal()
             # The configuration was checked when it was read.
             assert address is not None
+            self.control.count_matches(config, 1)
             if address.text in hosts:
                 continue
             host = host_for(self.control, address, config)

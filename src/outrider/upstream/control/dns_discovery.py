@@ -32,6 +32,7 @@ class DnsTarget:
         self.addresses: list[str] = []
         # A first answer (or failure) has come.
         self.answered: bool = False
+        self.succeeded: bool = False
         self._query: DnsQuery | None = None
         self._timer: TimerHandle | None = None
         self._failure_step_ms: int = 0
@@ -41,8 +42,9 @@ class DnsTarget:
         literal = self.config.address.literal()
         if literal is not None:
             # Nothing to resolve, now or later.
-            self.answered = True
+            self.answered = self.succeeded = True
             self.addresses = [literal.host]
+            self.owner.control.count_matches(self.config, 1)
             self.owner.control.info.stats.update_attempt.inc()
             self.owner.control.info.stats.update_success.inc()
             self.owner.on_answer(self, True)
@@ -62,11 +64,14 @@ class DnsTarget:
         self._query = None
         stats = self.owner.control.info.stats
         settings = self.settings
-        if answer.status == FAILURE:
+        # A logical host without an address is no host at all.
+        failed = answer.status == FAILURE or (settings.single_endpoint and not answer.addresses)
+        if failed:
             stats.update_failure.inc()
             delay = self._failure_delay()
         else:
             stats.update_success.inc()
+            self.succeeded = True
             self._failure_step_ms = 0
             delay = settings.refresh_ms
             if settings.respect_ttl and answer.addresses:
@@ -79,12 +84,11 @@ class DnsTarget:
             for address, _ in answer.addresses:
                 if address not in found:
                     found.append(address)
+            # Envoy makes its hosts anew for each answer, and counts their transport socket matches.
+            self.owner.control.count_matches(self.config, 1 if settings.single_endpoint else len(found))
             changed = found != self.addresses if settings.single_endpoint else set(found) != set(self.addresses)
-            # A logical host keeps its last addresses when there are none any more.
-            if changed and (found or not settings.single_endpoint):
+            if changed:
                 self.addresses = found
-            else:
-                changed = False
             if not changed and self.answered:
                 stats.update_no_rebuild.inc()
             self.answered = True
@@ -143,9 +147,7 @@ class StrictDnsDiscovery(DnsDiscovery):
         if not changed and self.control.resolved:
             return
         hosts: dict[str, ControlHost] = {}
-        heaviest = 0
         for each in self.targets:
-            heaviest = max(heaviest, each.config.weight)
             for ip in each.addresses:
                 address = each.config.address.at(ip) if each.config.address.host else each.config.address.literal()
                 assert address is not None
@@ -154,7 +156,8 @@ class StrictDnsDiscovery(DnsDiscovery):
                 host = host_for(self.control, address, each.config)
                 host.hostname = each.config.hostname or each.config.address.host
                 hosts[host.key] = host
-        self.control.info.stats.max_host_weight.set(heaviest if hosts else 0)
+        if any(each.succeeded for each in self.targets):
+            self.control.info.stats.max_host_weight.set(max([each.config.weight for each in self.targets]))
         self.control.set_hosts(list(hosts.values()))
 
 
@@ -180,7 +183,8 @@ class LogicalDnsDiscovery(DnsDiscovery):
         host.addresses = order_addresses(addresses, self.control) if len(addresses) > 1 else []
         host.hc_address = check_address(addresses[0], config)
         if known:
-            # No membership change: the host is the same.
+            # The host is the same, although Envoy counts its move as a change.
+            self.control.info.stats.membership_change.inc()
             self.control.publish_hosts()
         else:
             self.control.set_hosts([host])
