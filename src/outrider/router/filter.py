@@ -233,6 +233,8 @@ class RouterFilter(HttpFilter):
         request = UpstreamRequest(self, host, 0)
         older = self.upstream
         if older is not None:
+            if self.hosts is None and older.had_upstream:
+                self._note(older)
             if self.others is None:
                 self.others = []
             self.others.append(older)
@@ -242,6 +244,8 @@ class RouterFilter(HttpFilter):
         info.host_address = host.address
         info.host_name = host.hostname
         info.cluster_name = self.cluster_info.name
+        info.attempted_hosts = self.hosts
+        info.attempted_connection_ids = self.connection_ids
         manager.stream_info.upstream = info
         if self.cluster_info.timeout_budget is not None or self.config.upstream_logs:
             request.start_ns = manager.dispatcher.monotonic_ns()
@@ -342,22 +346,28 @@ class RouterFilter(HttpFilter):
         request.host = host
         if self.retry is not None:
             self.retry.on_host_attempted(host)
-        if pool_success:
-            # For the log: attempts that got a connection, of all attempts.
-            hosts = self.hosts
-            if hosts is None:
-                hosts = []
-                self.hosts = hosts
-            hosts.append(host)
-            info.attempted_hosts = hosts
-            ids = self.connection_ids
-            if ids is None:
-                ids = []
-                self.connection_ids = ids
-            ids.append(info.connection_id)
-            info.attempted_connection_ids = ids
-        if pool_success and (self.virtual_cluster is not None or self.entry.stats is not None):
+        if not pool_success:
+            return
+        if self.hosts is not None:
+            # For the log; a single attempt needs no lists.
+            self._note(request)
+        if self.virtual_cluster is not None or self.entry.stats is not None:
             charge.count_on_levels(self, "upstream_rq_total")
+
+    def _note(self, request: UpstreamRequest) -> None:
+        """Keep host and connection of an attempt for the log."""
+        hosts = self.hosts
+        ids = self.connection_ids
+        if hosts is None or ids is None:
+            hosts = []
+            ids = []
+            self.hosts = hosts
+            self.connection_ids = ids
+        info = request.info
+        hosts.append(request.host)
+        ids.append(info.connection_id)
+        info.attempted_hosts = hosts
+        info.attempted_connection_ids = ids
 
     def remove_attempt(self, request: UpstreamRequest) -> None:
         """Forget an attempt that is over."""
@@ -366,6 +376,8 @@ class RouterFilter(HttpFilter):
             self.upstream = others.pop() if others else None
         elif others is not None and request in others:
             others.remove(request)
+        if self.hosts is None and request.had_upstream:
+            self._note(request)
         request.finish()
 
     def attempts_awaiting_headers(self) -> int:

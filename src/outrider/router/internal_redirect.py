@@ -115,11 +115,11 @@ def _rewrite_request(
     manager.clear_route_cache()
     route = manager.route()
     if not isinstance(route, Route):
-        stream_info.cluster_name = ""
+        _note_cluster(router, None)
         stats.passthrough_internal_redirect_no_route.inc()
         _restore(headers, saved)
         return False
-    stream_info.cluster_name = route.cluster_name if isinstance(route, RouteEntry) else ""
+    _note_cluster(router, route)
     for factory in policy.predicates:
         if not factory.create(router.entry.name).accept_target_route(stream_info, route.name, was_https, is_https):
             stats.passthrough_internal_redirect_predicate.inc()
@@ -132,6 +132,14 @@ def _rewrite_request(
     state[REDIRECTS_KEY] = RedirectCount(redirects + 1)
     headers.set(X_ENVOY_ORIGINAL_URL, (b"https://" if was_https else b"http://") + saved.authority + saved.path)
     return True
+
+
+def _note_cluster(router: RouterFilter, route: Route | None) -> None:
+    """The log names the new route's cluster from here on, even when the redirect fails after all."""
+    stream_info = router.manager.stream_info
+    stream_info.cluster_name = route.cluster_name if isinstance(route, RouteEntry) else ""
+    cluster = router.config.clusters.get(stream_info.cluster_name)
+    stream_info.cluster = None if cluster is None else cluster.info
 
 
 def _restore(headers: RequestHeaderMap, saved: RequestHeaderMap) -> None:

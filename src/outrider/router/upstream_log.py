@@ -35,6 +35,7 @@ def attempt_info(router: RouterFilter, request: UpstreamRequest, now_ns: int) ->
     info.route_name = downstream.route_name
     info.virtual_host_name = downstream.virtual_host_name
     info.cluster_name = downstream.cluster_name
+    info.cluster = downstream.cluster
     info.health_check = downstream.health_check
     info.filter_state = downstream.filter_state
     info.metadata = downstream.metadata
