@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from mypy_extensions import mypyc_attr
+
 from outrider.matching.cidr import CidrRange, parse_cidr_range
 from outrider.matching.custom_trees import DomainTree, IpRangeBranch, IpTree
 from outrider.matching.data import DataInput, InputMatcher
@@ -36,6 +38,7 @@ _IP_MATCHER: Final = "xds.type.matcher.v3.IPMatcher"
 _DOMAIN_MATCHER: Final = "xds.type.matcher.v3.ServerNameMatcher"
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ActionLoader:
     """Makes the actions of a tree. Each user of trees has its own."""
 
