@@ -114,7 +114,8 @@ class ExtensionRegistry(Generic[T]):
         gets an empty configuration and a warning. Raises ConfigError for a type
         or name that is not registered, and whatever the factory raises.
         """
-        name = extension.text("name")
+        # A few messages have a typed_config only (`RequestIDExtension`).
+        name = extension.text("name") if extension.knows("name") else ""
         type_name = extension.any_type("typed_config")
         if not type_name:
             return self._create_by_name(extension, name, context)

@@ -281,6 +281,10 @@ class View:
             raise KeyError(oneof)
         return self._proto.WhichOneof(oneof)  # type: ignore[no-any-return]
 
+    def knows(self, name: str) -> bool:
+        """Whether the message's type has such a field."""
+        return name in self._shape.fields
+
     def has(self, name: str) -> bool:
         """Whether a field is set (without presence: differs from its default); marks nothing."""
         shape = self._shape.fields[name]

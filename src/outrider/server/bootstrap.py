@@ -211,7 +211,7 @@ def accept_fixed(view: View) -> None:
                 f"'{engine.any_type('typed_config')}'"
             )
         engine.accept("name")
-        engine.any("typed_config").accept("max_program_size")
+        engine.any("typed_config")
     if view.text("default_socket_interface") not in (
         "",
         "envoy.extensions.network.socket_interface.default_socket_interface",
