@@ -196,12 +196,18 @@ class Cluster(PoolOwner):
             self._replace_hosts(update)
         else:
             self._update_health(update)
-        if update.failed_hosts and self.info.close_connections_on_health_failure:
-            for key in update.failed_hosts:
-                host = self.hosts.get(key)
-                if host is not None:
-                    for pool in _pools(host):
-                        pool.close_all()
+        for key in update.failed_hosts:
+            host = self.hosts.get(key)
+            if host is not None:
+                self._on_host_failed(host)
+
+    def _on_host_failed(self, host: Host) -> None:
+        """Idle connections to a host that was just found unhealthy are closed, busy ones when they become idle."""
+        for pool in list(host.http_pools.values()):
+            pool.drain(False)
+        if self.info.close_connections_on_health_failure:
+            for tcp_pool in list(host.tcp_pools.values()):
+                tcp_pool.close_all()
 
     def _update_health(self, update: HostsUpdate) -> None:
         changed: set[int] = set()

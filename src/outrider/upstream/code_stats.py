@@ -31,7 +31,9 @@ class CodeStats:
         found = [scope.counter(prefix + "upstream_rq_completed")]
         if 100 <= code < 600:
             found.append(scope.counter(f"{prefix}upstream_rq_{code // 100}xx"))
-        found.append(scope.counter(f"{prefix}upstream_rq_{code}"))
+            found.append(scope.counter(f"{prefix}upstream_rq_{code}"))
+        else:
+            found.append(scope.counter(f"{prefix}upstream_rq_unknown"))
         return found
 
     def charge(self, code: int, internal: bool, canary: bool) -> None:

@@ -120,7 +120,7 @@ class HostsUpdate:
         self.drop_overload: float = 0.0
         self.drop_category: str = ""
 
-        # Keys of hosts that failed a health check just now (`close_connections_on_host_health_failure`).
+        # Keys of hosts that were found unhealthy just now: their connections are drained.
         self.failed_hosts: list[str] = []
 
     def plain(self) -> tuple[Any, ...]:

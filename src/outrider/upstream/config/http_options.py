@@ -23,7 +23,8 @@ _CODEC_FILTER: Final = "envoy.extensions.filters.http.upstream_codec.v3.Upstream
 # Envoy's default for upstream connections: one hour.
 DEFAULT_IDLE_TIMEOUT_MS: Final = 3_600_000
 DEFAULT_TCP_IDLE_TIMEOUT_MS: Final = 600_000
-DEFAULT_MAX_RESPONSE_HEADERS_KB: Final = 60
+# Of HTTP/1.1 upstreams; twenty more than for requests.
+DEFAULT_MAX_RESPONSE_HEADERS_KB: Final = 80
 DEFAULT_MAX_HEADERS_COUNT: Final = 100
 
 

@@ -14,6 +14,7 @@ from outrider.upstream.control.discovery import Discovery, StaticDiscovery
 from outrider.upstream.control.dns_discovery import LogicalDnsDiscovery, StrictDnsDiscovery
 from outrider.upstream.control.health.checkers import HealthChecks
 from outrider.upstream.control.outlier_detector import OutlierDetector
+from outrider.upstream.control.update_merger import MergeStats, UpdateMerger
 from outrider.upstream.host import (
     DEGRADED,
     EXCLUDED_VIA_IMMEDIATE_HC_FAIL,
@@ -40,6 +41,7 @@ class ClusterControl:
         context: FactoryContext,
         resolver: DnsResolver | None,
         publish: Callable[[HostsUpdate], None],
+        merge_stats: MergeStats,
     ) -> None:
         self.info = info
         self.context = context
@@ -51,6 +53,7 @@ class ClusterControl:
         self.initialized: bool = False
         self._on_initialized: Callable[[], None] | None = None
         config = info.config
+        self._merger = UpdateMerger(self, context.dispatcher, config.update_merge_window_ms, merge_stats)
         self.discovery: Discovery
         if config.discovery == STATIC:
             self.discovery = StaticDiscovery(self)
@@ -76,6 +79,7 @@ class ClusterControl:
 
     def stop(self) -> None:
         self.discovery.stop()
+        self._merger.stop()
         if self.health_checks is not None:
             self.health_checks.stop()
         if self.outliers is not None:
@@ -163,13 +167,24 @@ class ClusterControl:
             self.publish_hosts()
             return
         self.update_gauges()
+        if failed:
+            # Connections are drained at once, whatever happens to the news of the health.
+            drain = self._health_update()
+            drain.failed_hosts = [host.key]
+            self.publish(drain)
+        self._merger.on_health_changed(host)
+
+    def _health_update(self) -> HostsUpdate:
         update = HostsUpdate(self.info.name)
         update.full = False
-        update.health_flags = {host.key: host.flags}
         update.drop_overload = self.info.drop_overload
         update.drop_category = self.info.drop_category
-        if failed:
-            update.failed_hosts = [host.key]
+        return update
+
+    def publish_health(self, hosts: list[ControlHost]) -> None:
+        """Tell the workers the flags of some hosts."""
+        update = self._health_update()
+        update.health_flags = {host.key: host.flags for host in hosts}
         self.publish(update)
 
     def immediate_health_check_fail(self, key: str) -> None:
@@ -196,6 +211,7 @@ class ClusterControl:
 
     def publish_hosts(self) -> None:
         self.update_gauges()
+        self._merger.on_membership()
         self.publish(self.snapshot())
 
     def update_gauges(self) -> None:

@@ -15,6 +15,7 @@ from outrider.upstream.builder import build_cluster_info
 from outrider.upstream.cluster_info import ClusterInfo
 from outrider.upstream.config.cluster_config import ClusterDefaults
 from outrider.upstream.control.cluster_control import ClusterControl
+from outrider.upstream.control.update_merger import MergeStats
 from outrider.upstream.control_link import ControlLink, OutlierReport
 from outrider.upstream.hosts_update import HostsUpdate
 
@@ -42,10 +43,7 @@ class ControlManager(ControlLink):
         self._removed = scope.counter("cluster_removed")
         self._active = scope.gauge("active_clusters", False)
         self._warming = scope.gauge("warming_clusters", False)
-        self.update_merge_cancelled = scope.counter("update_merge_cancelled")
-        self.update_out_of_merge_window = scope.counter("update_out_of_merge_window")
-        self.cluster_updated = scope.counter("cluster_updated")
-        self.cluster_updated_via_merge = scope.counter("cluster_updated_via_merge")
+        self._merge_stats = MergeStats(scope)
         self._waiting: set[str] = set()
         self._on_initialized: Callable[[], None] | None = None
         self._started: bool = False
@@ -71,7 +69,7 @@ class ControlManager(ControlLink):
             self._modified.inc()
         else:
             self._added.inc()
-        control = ClusterControl(info, self.context, resolver, self.publish)
+        control = ClusterControl(info, self.context, resolver, self.publish, self._merge_stats)
         if control.outliers is not None:
             control.outliers.log_path = self.outlier_log_path
         self.controls[name] = control

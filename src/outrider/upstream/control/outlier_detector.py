@@ -227,7 +227,7 @@ class OutlierDetector:
                 record.backoff += 1
             record.host.set_flag(FAILED_OUTLIER_CHECK)
             self._log(record, "EJECT", kind, True, previous, event)
-            self.control.on_health_changed(record.host)
+            self.control.on_health_changed(record.host, True)
         else:
             self._log(record, "EJECT", kind, False, record.last_unejection_ms, event)
 

@@ -68,7 +68,7 @@ class HealthChecks:
         host.first_check_done = True
         if not failed and self.control.outliers is not None and not flags & FAILED_ACTIVE_HC:
             self.control.outliers.on_active_health_success(host)
-        if change == CHANGED or host.flags != before:
+        if change == CHANGED:
             now_failed = bool(flags & FAILED_ACTIVE_HC) and not before & FAILED_ACTIVE_HC
             self.control.on_health_changed(host, now_failed)
         if first and self._waiting is not None:

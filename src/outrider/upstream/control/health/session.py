@@ -147,6 +147,7 @@ class HealthSession(TimerOwner):
     def set_unhealthy(self) -> None:
         """Passive: a response of the host asked for it."""
         if not self.stopped:
+            self.last_status = 0
             self._fail(PASSIVE, False)
 
     def _fail(self, kind: str, retriable: bool) -> int:
