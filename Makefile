@@ -53,11 +53,11 @@ format:
 
 bench:
 	@tools/setup.sh bench
-	$(PY) benchmarks/bench.py $(ARGS)
+	$(PY) -m benchmarks.bench $(ARGS)
 
 profile:
 	@tools/setup.sh bench
-	$(PY) benchmarks/profile.py $(ARGS)
+	$(PY) -m benchmarks.profile $(ARGS)
 
 clean:
 	rm -rf build .cache .mypy_cache .ruff_cache .pytest_cache
