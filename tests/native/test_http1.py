@@ -28,31 +28,26 @@ class Events:
     def __init__(self) -> None:
         self.heads: list[tuple[Any, ...]] = []
         self.items: list[Any] = []
-        self.wire = 0
         self.take_over = False
         self.parser: Any = None
 
     def on_request_head(self, *head: Any) -> None:
         self.heads.append(head)
         self.items.append(("head", *head[:9]))
-        self.wire += head[9]
         if self.take_over:
             self.parser.take_over()
 
     def on_response_head(self, *head: Any) -> None:
         self.heads.append(head)
         self.items.append(("head", *head[:8]))
-        self.wire += head[8]
 
-    def on_body(self, data: bytes, end: bool, wire: int) -> None:
-        self.wire += wire
+    def on_body(self, data: bytes, end: bool) -> None:
         if self.items and self.items[-1][0] == "body" and not self.items[-1][2]:
             self.items[-1] = ("body", self.items[-1][1] + data, end)
         else:
             self.items.append(("body", data, end))
 
-    def on_trailers(self, single: Any, multi: Any, case: Any, wire: int) -> None:
-        self.wire += wire
+    def on_trailers(self, single: Any, multi: Any, case: Any) -> None:
         self.items.append(("trailers", single, multi, case))
 
 
@@ -124,7 +119,6 @@ def test_one_byte_at_a_time_is_the_same(index: int) -> None:
             assert split.heads == expected.heads
         else:
             assert split.items == expected.items
-            assert split.wire == expected.wire
 
 
 @settings(max_examples=150, deadline=None)
@@ -243,7 +237,6 @@ def test_methods(native: ModuleType) -> None:
     split = [bytes([byte]) for byte in b"FANCY-1 /x HTTP/1.1\r\nHost: h\r\n\r\n"]
     events = run(native, REQUEST, split, custom_methods=True)
     assert events.heads[0][:3] == (b"FANCY-1", b"/x", b"h")
-    assert events.wire == len(split)
     assert run(native, REQUEST, [b"A" * 200], limit=100, custom_methods=True).items == [
         ("error", parse_error.HEAD_TOO_LARGE)
     ]
@@ -281,8 +274,8 @@ def test_take_over_and_stop(native: ModuleType) -> None:
         parser.feed(events, data, 24)
 
     class Stopping(Events):
-        def on_body(self, data: bytes, end: bool, wire: int) -> None:
-            super().on_body(data, end, wire)
+        def on_body(self, data: bytes, end: bool) -> None:
+            super().on_body(data, end)
             self.parser.stop()
 
     stopping = Stopping()
@@ -330,7 +323,7 @@ def test_body_is_the_fed_object_when_it_is_nothing_else(native: ModuleType) -> N
     seen: list[bytes] = []
 
     class Keeping(Events):
-        def on_body(self, data: bytes, end: bool, wire: int) -> None:
+        def on_body(self, data: bytes, end: bool) -> None:
             seen.append(data)
 
     parser = native.Http1Parser(REQUEST, 1000, 10)

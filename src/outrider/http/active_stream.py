@@ -119,6 +119,7 @@ class ActiveStream(FilterManager):
             # Answered here, so that neither filters nor upstream need to know of it.
             encoder = self.encoder
             if encoder is not None:
+                self._charge_code(_CONTINUE_STATUS)
                 encoder.encode_1xx_headers(ResponseHeaderMap(status=_CONTINUE_STATUS))
             headers.remove(EXPECT)
         if not headers.authority:
@@ -132,11 +133,10 @@ class ActiveStream(FilterManager):
             if headers.method != b"CONNECT":
                 self.send_local_reply(404, "", "missing_path_rejected")
                 return
-        elif path[0] != 47:  # "/"
-            if not (path == b"*" and headers.method == b"OPTIONS"):
-                settings.stats.rq_non_relative_path.inc()
-                self.send_local_reply(404, "", "absolute_path_rejected")
-                return
+        elif path[0] != 47:  # "/"; so the "*" of OPTIONS is refused too
+            settings.stats.rq_non_relative_path.inc()
+            self.send_local_reply(404, "", "absolute_path_rejected")
+            return
         if not self.internally_created:
             rejection = settings.header_rules.mutate_request(headers, info)
             if rejection is not None:
@@ -181,6 +181,9 @@ class ActiveStream(FilterManager):
         if self._local_reply_sent or not self.chain_created:
             return
         self.run_decode_trailers(0, trailers)
+
+    def on_protocol_error(self) -> None:
+        self.stream_info.response_flags |= response_flag.DOWNSTREAM_PROTOCOL_ERROR
 
     def on_reset_stream(self, reason: int, details: str) -> None:
         """The codec reset the stream: the peer gave it up, or broke the protocol."""
@@ -408,7 +411,7 @@ class ActiveStream(FilterManager):
         encoder = self.encoder
         if code == 400 and info.protocol < HTTP2:
             if encoder is None or not encoder.stream_error_on_invalid_http_message():
-                self.saw_connection_close = True
+                info.should_drain_connection = True
         if not self.chain_created:
             # So that encoder filters and log filters see the answer too.
             self._create_filters(self.settings.chain, None)
@@ -454,7 +457,7 @@ class ActiveStream(FilterManager):
         encoder = self.encoder
         if encoder is None or self._ended:
             return
-        if headers.status == _CONTINUE_STATUS and not self.settings.proxy_100_continue:
+        if not self.settings.proxy_100_continue:
             return
         self.settings.header_rules.mutate_response(self.request_headers, headers, self.stream_info)
         self._charge_code(headers.status)
@@ -473,6 +476,9 @@ class ActiveStream(FilterManager):
         protocol = info.protocol
         if protocol < HTTP2:
             if self.saw_connection_close or info.should_drain_connection:
+                hcm.closing = True
+            elif protocol == HTTP10 and not end_stream and CONTENT_LENGTH not in headers.single:
+                # There is no chunked coding in HTTP/1.0: the body ends with the connection (RFC 9112 section 6.3).
                 hcm.closing = True
             tunnel = self.is_upgrade and (headers.status == 101 or _is_connect_success(self.request_headers, headers))
             if not self.remote_complete and not tunnel:
@@ -523,14 +529,13 @@ class ActiveStream(FilterManager):
     def _charge_code(self, status: int) -> None:
         if self.stream_info.health_check:
             return
+        stats = self.settings.stats
+        listener = self.settings.listener_stats
+        stats.rq_completed.value += 1
+        listener.completed.value += 1
         kind = status // 100
         if kind < 1 or kind > 5:
             return
-        stats = self.settings.stats
-        listener = self.settings.listener_stats
-        if kind != 1:
-            stats.rq_completed.value += 1
-            listener.completed.value += 1
         stats.rq_by_class[kind].value += 1
         listener.by_class[kind].value += 1
 

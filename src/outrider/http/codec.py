@@ -82,6 +82,9 @@ class RequestDecoder(StreamCallbacks):
     def decode_trailers(self, trailers: HeaderMap) -> None:
         raise NotImplementedError
 
+    def on_protocol_error(self) -> None:
+        """The client broke the protocol: a refusal, or the end of the connection, follows."""
+
     def send_local_reply(self, code: int, body: str, details: str) -> None:
         """The codec refuses this request (with a status) before or while it is decoded."""
         raise NotImplementedError
@@ -113,6 +116,8 @@ class ResponseEncoder:
     wire_bytes_sent: int
     header_bytes_received: int
     header_bytes_sent: int
+    # What the codec found wrong with the request; empty = nothing.
+    response_details: str
 
     def encode_1xx_headers(self, headers: ResponseHeaderMap) -> None:
         raise NotImplementedError

@@ -30,18 +30,14 @@ class RequestHandler(Protocol):
         `HeaderMap`, names lower-case, values without surrounding white space. `size` is the length in bytes.
         """
 
-    def on_body(self, data: bytes, end: bool, wire: int) -> None:
-        """Body bytes of one feed, all chunks in one; with `end` the message is complete (then `data` may be empty).
-
-        `wire` is the number of bytes since the last call, framing included.
-        """
+    def on_body(self, data: bytes, end: bool) -> None:
+        """Body bytes of one feed, all chunks in one; with `end` the message is complete (then `data` may be empty)."""
 
     def on_trailers(
         self,
         single: dict[bytes, bytes],
         multi: dict[bytes, list[bytes]] | None,
         case: dict[bytes, bytes] | None,
-        wire: int,
     ) -> None:
         """The message ended with these trailers."""
 
@@ -65,7 +61,7 @@ class ResponseHandler(Protocol):
         After an informational response (below 200, not 101) the next head follows within the same `feed`.
         """
 
-    def on_body(self, data: bytes, end: bool, wire: int) -> None:
+    def on_body(self, data: bytes, end: bool) -> None:
         """As for a request."""
 
     def on_trailers(
@@ -73,7 +69,6 @@ class ResponseHandler(Protocol):
         single: dict[bytes, bytes],
         multi: dict[bytes, list[bytes]] | None,
         case: dict[bytes, bytes] | None,
-        wire: int,
     ) -> None:
         """As for a request."""
 

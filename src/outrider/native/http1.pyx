@@ -440,8 +440,6 @@ cdef class Http1Parser:
     cdef readonly int dropped
     cdef bytes method_token
     cdef bytes host
-    # Bytes of the message that no callback has accounted for yet, from earlier feeds.
-    cdef Py_ssize_t unreported
 
     def __cinit__(self):
         self.carry = NULL
@@ -497,7 +495,6 @@ cdef class Http1Parser:
         cdef Py_ssize_t pos = start
         cdef int err
         cdef bint informational
-        cdef Py_ssize_t mark = start
         cdef State* s = &self.s
         if self.failed or self.stopped or self.raw:
             raise ParseError(KIND_SYNTAX, "the parser has ended")
@@ -519,9 +516,8 @@ cdef class Http1Parser:
             if err == HPE_OK:
                 if s.phase == HEAD or s.phase == TRAILERS:
                     self._keep(base, end)
-                self.unreported += end - mark
                 if s.piece_count:
-                    handler.on_body(self._take_body(data), False, self._take_unreported())
+                    handler.on_body(self._take_body(data), False)
                 return end
             if err != HPE_PAUSED:
                 # What came before the error in the same feed is not delivered: the message is void.
@@ -531,21 +527,18 @@ cdef class Http1Parser:
             pos = llhttp_get_error_pos(&s.parser) - base
             llhttp_resume(&s.parser)
             if s.note == NOTE_HEAD:
-                mark = pos
                 self._head(handler, base, pos)
                 if self.stopped or self.raw:
                     return pos
                 s.parser.upgrade = 0
             else:
                 informational = self.mode == 2 and s.parser.status_code < 200 and s.parser.status_code != 101
-                self.unreported += pos - mark
-                mark = pos
                 if s.phase == TRAILERS:
                     if s.piece_count:
-                        handler.on_body(self._take_body(data), False, 0)
+                        handler.on_body(self._take_body(data), False)
                     self._trailers(handler, base, pos)
                 elif not self.end_told:
-                    handler.on_body(self._take_body(data), True, self._take_unreported())
+                    handler.on_body(self._take_body(data), True)
                 llhttp_reset(&s.parser)
                 s.phase = IDLE
                 s.origin = 0
@@ -560,7 +553,7 @@ cdef class Http1Parser:
         if s.phase == BODY and self.mode == 2 and llhttp_message_needs_eof(&s.parser):
             llhttp_reset(&s.parser)
             s.phase = IDLE
-            handler.on_body(_EMPTY, True, self._take_unreported())
+            handler.on_body(_EMPTY, True)
             return
         self.failed = True
         raise ParseError(KIND_TRUNCATED, "the connection ended within a message")
@@ -677,7 +670,6 @@ cdef class Http1Parser:
             # llhttp does not see it behind white space at the end of the line.
             s.parser.flags |= F_CHUNKED
         self._drop_carry()
-        self.unreported = 0
         s.phase = BODY
         s.origin = 0
         if found & F_CONTENT_LENGTH:
@@ -723,7 +715,7 @@ cdef class Http1Parser:
         if self.host is not None:
             single[b"host"] = self.host
         self._drop_carry()
-        handler.on_trailers(single, multi, case, self._take_unreported())
+        handler.on_trailers(single, multi, case)
         return 0
 
     cdef dict _fields(self, const char* text, dict single, dict case, int* flags):
@@ -835,11 +827,6 @@ cdef class Http1Parser:
                 else:
                     multi[name] = [single[name], value]
         return multi
-
-    cdef Py_ssize_t _take_unreported(self) noexcept:
-        cdef Py_ssize_t size = self.unreported
-        self.unreported = 0
-        return size
 
     cdef bytes _take_body(self, bytes data):
         """The body bytes of this feed as one object: `data` itself when it is nothing else."""

@@ -101,8 +101,6 @@ class Http1Parser:
         self._judge: Any = None
         self._method = b""
         self._collected = _Collected()
-        # Bytes of the message that no callback has accounted for yet.
-        self._unreported = 0
 
     @property
     def started(self) -> bool:
@@ -135,18 +133,14 @@ class Http1Parser:
                     continue
                 if pos >= end:
                     break
-                phase = self._phase
-                before = pos
                 pos = self._step(handler, data, pos)
-                if phase > _HEAD:
-                    self._unreported += pos - before
                 if self._ended or self._raw:
                     return pos
         except ParseError:
             self._ended = True
             raise
         if self._pieces:
-            handler.on_body(self._take_pieces(), False, self._take_unreported())
+            handler.on_body(self._take_pieces(), False)
         return end
 
     def finish(self, handler: Any) -> None:
@@ -154,7 +148,7 @@ class Http1Parser:
             return
         if self._phase == _UNTIL_CLOSE:
             self._phase = _IDLE
-            handler.on_body(b"", True, self._take_unreported())
+            handler.on_body(b"", True)
             return
         self._ended = True
         raise ParseError(TRUNCATED, "the connection ended within a message")
@@ -301,7 +295,6 @@ class Http1Parser:
         if not until_close and _keeps_alive(version, single):
             flags |= FLAG_KEEP_ALIVE
         self._end_told = end
-        self._unreported = 0
         self._carry.clear()
         if end:
             self._phase = _DONE
@@ -434,17 +427,12 @@ class Http1Parser:
             self._carry.clear()
             self._phase = _IDLE
             if self._pieces:
-                handler.on_body(self._take_pieces(), False, 0)
-            handler.on_trailers(single, multi, case, self._take_unreported())
+                handler.on_body(self._take_pieces(), False)
+            handler.on_trailers(single, multi, case)
         else:
             self._carry.clear()
             self._phase = _IDLE
-            handler.on_body(self._take_pieces(), True, self._take_unreported())
-
-    def _take_unreported(self) -> int:
-        size = self._unreported
-        self._unreported = 0
-        return size
+            handler.on_body(self._take_pieces(), True)
 
     def _add_piece(self, data: bytes, start: int, end: int) -> None:
         if end > start:

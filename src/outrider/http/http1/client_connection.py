@@ -276,17 +276,17 @@ class Http1ClientConnection(ClientConnection):
 
     def dispatch(self, data: bytes) -> None:
         if self.tunnel:
-            self._tunnel_data(data)
+            self._tunnel_data(data, len(data))
             return
         if not data:
             return
+        stream = self._stream
+        if stream is not None:
+            stream.wire_bytes_received += len(data)
         self._dispatching = True
         try:
             pos = self._parser.feed(self, data, 0)
         except ParseError as error:
-            stream = self._stream
-            if stream is not None:
-                stream.wire_bytes_received += len(data)
             raise CodecProtocolError(
                 parse_failure.text_of(error.kind, str(error)), parse_failure.details_of(error.kind)
             ) from error
@@ -298,12 +298,12 @@ class Http1ClientConnection(ClientConnection):
         if pos < len(data) and self.connection.state == STATE_OPEN:
             if not self.tunnel:
                 raise CodecProtocolError("http/1.1 protocol error: extraneous data after response complete")
-            self._tunnel_data(data[pos:])
+            self._tunnel_data(data[pos:], 0)
 
-    def _tunnel_data(self, data: bytes) -> None:
+    def _tunnel_data(self, data: bytes, uncounted: int) -> None:
         stream = self._stream
         if stream is not None:
-            stream.wire_bytes_received += len(data)
+            stream.wire_bytes_received += uncounted
             stream.decoder.decode_data(data, False)
 
     def on_eof(self) -> None:
@@ -343,7 +343,6 @@ class Http1ClientConnection(ClientConnection):
             # An upstream may say 408 before it closes an idle connection.
             raise PrematureResponseError("http/1.1 protocol error: premature response", str(status))
         stream.header_bytes_received += size
-        stream.wire_bytes_received += size
         self.protocol = HTTP11 if version == _HTTP_11 else HTTP10
         if case is not None:
             if self.settings.proper_case_for_own:
@@ -402,11 +401,10 @@ class Http1ClientConnection(ClientConnection):
                     )
                 headers.remove(CONTENT_LENGTH)
 
-    def on_body(self, data: bytes, end: bool, wire: int) -> None:
+    def on_body(self, data: bytes, end: bool) -> None:
         stream = self._stream
         if stream is None:
             return
-        stream.wire_bytes_received += wire
         if end:
             stream.response_complete = True
         stream.decoder.decode_data(data, end)
@@ -419,12 +417,10 @@ class Http1ClientConnection(ClientConnection):
         single: dict[bytes, bytes],
         multi: dict[bytes, list[bytes]] | None,
         case: dict[bytes, bytes] | None,
-        wire: int,
     ) -> None:
         stream = self._stream
         if stream is None:
             return
-        stream.wire_bytes_received += wire
         stream.response_complete = True
         if self.settings.enable_trailers and single:
             if case is not None and self.settings.proper_case_for_own:

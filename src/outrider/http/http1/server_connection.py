@@ -64,6 +64,7 @@ class Http1ServerStream(ResponseEncoder):
         self.wire_bytes_sent: int = 0
         self.header_bytes_received: int = 0
         self.header_bytes_sent: int = 0
+        self.response_details: str = ""
         self.codec = codec
         self.decoder: RequestDecoder = _NO_DECODER
         self.is_head: bool = False
@@ -222,6 +223,8 @@ class Http1ServerConnection(ServerConnection):
         # Bytes of the requests behind the one that is being served; the connection is not read meanwhile.
         self._pending: bytes = b""
         self._held: bool = False
+        # Bytes that came when there was no stream to count them for.
+        self._uncounted: int = 0
         # The authority seen last: most connections have one.
         self._valid_host: bytes = b""
 
@@ -254,27 +257,26 @@ class Http1ServerConnection(ServerConnection):
         end = len(data)
         pos = 0
         while True:
-            start = pos
+            # As in Envoy, bytes count for the request that they reach first, also those behind its end.
+            if self._stream is None:
+                self._uncounted += end - pos
+            else:
+                self._stream.wire_bytes_received += end - pos
             try:
                 pos = parser.feed(self, data, pos)
             except ParseError as error:
-                self._parse_failed(error, end - start)
+                self._parse_failed(error)
             if connection.state != STATE_OPEN:
                 return
             stream = self._stream
             if self._tunnel:
                 if pos < end and stream is not None:
-                    rest = data[pos:]
-                    stream.wire_bytes_received += len(rest)
-                    stream.decoder.decode_data(rest, False)
+                    stream.decoder.decode_data(data[pos:], False)
                 return
             if pos == end:
-                if stream is None:
-                    if parser.started:
-                        # So that the time limit of the header block runs.
-                        self._begin().wire_bytes_received += end - start
-                elif not stream.header_bytes_received:
-                    stream.wire_bytes_received += end - start
+                if stream is None and parser.started:
+                    # So that the time limit of the header block runs.
+                    self._begin()
                 return
             if stream is not None or connection.above_high_watermark:
                 self._hold(data[pos:])
@@ -336,7 +338,6 @@ class Http1ServerConnection(ServerConnection):
         if stream is None:
             stream = self._begin()
         stream.header_bytes_received = size
-        stream.wire_bytes_received = size
         if version != _HTTP_11 and not settings.accept_http_10:
             self._refuse(426, parse_failure.LOW_VERSION, "unsupported version")
         if case is not None and settings.proper_case_for_own:
@@ -415,11 +416,10 @@ class Http1ServerConnection(ServerConnection):
         headers.scheme = parts.scheme
         headers.path = parts.path
 
-    def on_body(self, data: bytes, end: bool, wire: int) -> None:
+    def on_body(self, data: bytes, end: bool) -> None:
         stream = self._stream
         if stream is None:
             return
-        stream.wire_bytes_received += wire
         if end:
             stream.remote_complete = True
         stream.decoder.decode_data(data, end)
@@ -430,14 +430,12 @@ class Http1ServerConnection(ServerConnection):
         single: dict[bytes, bytes],
         multi: dict[bytes, list[bytes]] | None,
         case: dict[bytes, bytes] | None,
-        wire: int,
     ) -> None:
         stream = self._stream
         if stream is None:
             return
         if self._underscores:
             self._count_dropped()
-        stream.wire_bytes_received += wire
         stream.remote_complete = True
         if self.settings.enable_trailers and single:
             if case is not None and self.settings.proper_case_for_own:
@@ -459,6 +457,8 @@ class Http1ServerConnection(ServerConnection):
     def _begin(self) -> Http1ServerStream:
         stream = Http1ServerStream(self)
         self._stream = stream
+        stream.wire_bytes_received = self._uncounted
+        self._uncounted = 0
         stream.decoder = self.callbacks.new_stream(stream)
         if self.connection.above_high_watermark:
             stream.decoder.on_above_write_buffer_high_watermark()
@@ -495,14 +495,13 @@ class Http1ServerConnection(ServerConnection):
             self.stats.dropped_headers_with_underscores.add(dropped - self._dropped)
             self._dropped = dropped
 
-    def _parse_failed(self, error: ParseError, size: int) -> None:
+    def _parse_failed(self, error: ParseError) -> None:
         kind = error.kind
         stream = self._stream
         if stream is None:
             # The connection manager answers, and logs, a request for it.
             self.protocol = HTTP11
             stream = self._begin()
-        stream.wire_bytes_received += size
         if kind == UNDERSCORE:
             self.stats.requests_rejected_with_underscores_in_headers.inc()
         text = parse_failure.text_of(kind, str(error))
@@ -516,7 +515,11 @@ class Http1ServerConnection(ServerConnection):
         raise CodecProtocolError(f"http/1.1 protocol error: {text}", details)
 
     def _answer(self, stream: Http1ServerStream, status: int, details: str) -> None:
-        if not stream.started_response and not stream.dead:
+        stream.response_details = details
+        if stream.dead:
+            return
+        stream.decoder.on_protocol_error()
+        if not stream.started_response:
             stream.decoder.send_local_reply(status, reason_phrase(status), details)
 
     def __repr__(self) -> str:
