@@ -17,6 +17,9 @@ def extension_trees() -> list[dict[str, Any]]:
     for category in sorted(CATEGORIES):
         seen: dict[str, dict[str, Any]] = {}
         for extension in CATEGORIES[category].all():
+            if extension.name.startswith("outrider."):
+                # The admin interface's own filter: nothing that a configuration could name.
+                continue
             tree = seen.setdefault(extension.name, {"name": extension.name, "category": category})
             if extension.type_name is not None:
                 tree.setdefault("type_urls", []).append(extension.type_name)
