@@ -122,11 +122,12 @@ class Http1Client(ActiveClient):
             return
         pool = self.pool
         pool.end_stream(self)
+        codec = self.codec
+        if codec is not None and codec.close_was_said():
+            pool.info.stats.upstream_cx_close_notify.inc()
         if self.state == CLOSED:
             return
-        codec = self.codec
         if codec is None or codec.should_close():
-            pool.info.stats.upstream_cx_close_notify.inc()
             self.close()
             return
         if self.state == DRAINING or pool.draining:
