@@ -410,3 +410,95 @@ def test_no_configuration_at_all_runs_the_demonstration_or_says_what_is_missing(
     done = run(["--demo", "--mode", "validate"])
     assert done.returncode == 0
     assert done.stdout.endswith("OK\n")
+
+
+def test_stats_are_sent_to_a_statsd_server(start: Starter) -> None:
+    port, admin = free_port(), free_port()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(5)
+        sink = {
+            "name": "envoy.stat_sinks.statsd",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.config.metrics.v3.StatsdSink",
+                "address": at(server.getsockname()[1]),
+                "prefix": "mine",
+            },
+        }
+        start(bootstrap(admin, listener(port), stats_sinks=[sink], stats_flush_interval="0.1s"), admin)
+        assert echoes(port)
+        wanted = f"mine.listener.127.0.0.1_{port}.downstream_cx_total:1|c".encode()
+        deadline = time.monotonic() + 5
+        received: set[bytes] = set()
+        while wanted not in received and time.monotonic() < deadline:
+            received.add(server.recv(65536))
+        assert wanted in received
+
+
+def test_admin_options(start: Starter, tmp_path: Path) -> None:
+    """Access log, allowed paths, and the interface on a Unix socket."""
+    port, admin = free_port(), free_port()
+    log = tmp_path / "admin.log"
+    entry = {
+        "name": "envoy.access_loggers.file",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": str(log),
+            "log_format": {"text_format_source": {"inline_string": "%REQ(:METHOD)% %REQ(:PATH)% %RESPONSE_CODE%\n"}},
+        },
+    }
+    tree = json.loads(bootstrap(admin, listener(port)))
+    tree["admin"]["access_log"] = [entry]
+    tree["admin"]["allow_paths"] = [{"exact": "/ready"}, {"prefix": "/stats"}]
+    proxy = start(json.dumps(tree), admin)
+    assert proxy.admin("/stats?filter=server.live").body == "server.live: 1\n"
+    refused_answer = proxy.admin("/quitquitquit", "POST")
+    assert refused_answer.status == 403
+    assert wait_for(lambda: "POST /quitquitquit 403\n" in log.read_text())
+    assert "GET /ready 200\n" in log.read_text()
+
+
+def test_admin_on_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "admin.sock"
+    tree = json.loads(bootstrap(0, listener(free_port())))
+    tree["admin"] = {"address": {"pipe": {"path": str(path), "mode": 0o660}}}
+    file = tmp_path / "c.yaml"
+    file.write_text(json.dumps(tree))
+    process = subprocess.Popen(
+        [*outrider_command(), "-c", str(file), "--concurrency", "1"], stderr=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        assert wait_for(lambda: path.exists() and "LIVE" in over_unix_socket(path, "/ready"), 15.0)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    finally:
+        process.terminate()
+        assert process.wait(5) == 0
+        assert process.stderr is not None
+        process.stderr.close()
+    assert not path.exists()
+
+
+def over_unix_socket(path: Path, target: str) -> str:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        try:
+            client.connect(str(path))
+            client.sendall(f"GET {target} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n".encode())
+            received = b""
+            while part := client.recv(65536):
+                received += part
+        except (ConnectionError, FileNotFoundError):
+            return ""
+        return received.decode()
+
+
+def test_a_worker_that_does_not_turn_is_counted_and_killed(start: Starter) -> None:
+    port, admin = free_port(), free_port()
+    watchdogs = {"worker_watchdog": {"miss_timeout": "0.2s", "megamiss_timeout": "0.3s", "kill_timeout": "1s"}}
+    proxy = start(bootstrap(admin, listener(port), watchdogs=watchdogs), admin, concurrency=2)
+    stuck = workers_of(proxy)[0]
+    os.kill(stuck, signal.SIGSTOP)
+    assert wait_for(lambda: stuck not in workers_of(proxy) and len(workers_of(proxy)) == 2)
+    stats = proxy.admin("/stats?filter=workers.watchdog").body
+    assert stats == "workers.watchdog_mega_miss: 1\nworkers.watchdog_miss: 1\n"
+    assert echoes(port)

@@ -20,6 +20,9 @@ EXTENSIONS: Final = (
     "retry_host_predicates.omit_host_metadata",
     "retry_host_predicates.previous_hosts",
     "retry_priorities.previous_priorities",
+    "stat_sinks.dog_statsd",
+    "stat_sinks.graphite_statsd",
+    "stat_sinks.statsd",
     "transport_sockets.tls",
 )
 

@@ -60,8 +60,8 @@ class MainProcess(SupervisorOwner):
         self.merger = StatsMerger(self.store)
         settings = plan.settings
         self.flusher = StatsFlusher(
-            self.store, settings.stats.producer, [], self.merger, settings.flush_interval_ms / 1000,
-            settings.flush_on_admin,
+            self.store, settings.stats.producer, proxy.stats_sinks, self.merger,
+            settings.flush_interval_ms / 1000, settings.flush_on_admin,
         )  # fmt: skip
         self.supervisor = Supervisor(plan, self, template)
         self.start_s = time.monotonic()

@@ -13,6 +13,8 @@ from outrider.extensions.all_extensions import load_extensions
 from outrider.factory_context import FactoryContext, ServerInfo
 from outrider.server.clusters import MainClusters, WorkerClusters
 from outrider.server.listener_manager import BuiltListener, build_listeners
+from outrider.stats.flush import StatsSink
+from outrider.stats.sink_registry import STATS_SINKS
 from outrider.stats.store import Store
 from outrider.upstream.cluster_manager import ClusterManager
 
@@ -70,6 +72,9 @@ class Proxy:
             self.main_clusters = MainClusters(settings, self.context)
         else:
             self.worker_clusters = WorkerClusters(settings, self.context)
+        self.stats_sinks: list[StatsSink] = []
+        if is_main:
+            self.stats_sinks = [STATS_SINKS.create(view, self.context) for view in settings.stats_sinks]
         self.listeners: list[BuiltListener] = build_listeners(settings.listeners, self.context)
 
     def start(self) -> None:
