@@ -41,11 +41,8 @@ class EchoRequest:
     """Step: answer 200 with the raw request as body."""
 
 
-class ReadMore:
-    """Step: read this many bytes (recorded)."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
+class ReadBody:
+    """Step after `Early`: read the body now."""
 
 
 class Flood:
@@ -55,7 +52,7 @@ class Flood:
         self.count = count
 
 
-Step = bytes | float | Early | CloseNow | ResetNow | Hang | EchoTunnel | EchoRequest | ReadMore | Flood
+Step = bytes | float | Early | CloseNow | ResetNow | Hang | EchoTunnel | EchoRequest | ReadBody | Flood
 Answer = Sequence[Step]
 
 OK: Answer = (answer(),)
@@ -203,7 +200,7 @@ class _Conversation:
         for step in script:
             if not self._step(step, record):
                 return False
-        return self._read_body(record) if early else True
+        return self._read_body(record) if early and not record.complete else True
 
     def _read_body(self, record: Record) -> bool:
         head = record.raw[: head_end(record.raw, 0)]
@@ -233,12 +230,8 @@ class _Conversation:
             while left > 0:
                 connection.sendall(block[: min(left, len(block))])
                 left -= len(block)
-        elif isinstance(step, ReadMore):
-            while len(self.buffer) < step.count:
-                if not self._read():
-                    return False
-            record.raw += self.buffer[: step.count]
-            self.buffer = self.buffer[step.count :]
+        elif isinstance(step, ReadBody):
+            return self._read_body(record)
         elif isinstance(step, EchoTunnel):
             while True:
                 if self.buffer:

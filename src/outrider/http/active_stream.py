@@ -44,6 +44,7 @@ TIMER_FLUSH: Final = 5
 
 _NANOS_PER_MS: Final = 1_000_000
 _CONTINUE_STATUS: Final = 100
+GRPC_DEADLINE_EXCEEDED: Final = 4
 
 
 class ActiveStream(FilterManager):
@@ -337,14 +338,17 @@ class ActiveStream(FilterManager):
             if idle > 0:
                 self._idle_timer = self.dispatcher.timer(self, TIMER_IDLE)
                 self._idle_timer.arm(idle)
-        flush = route.max_stream_duration_override()
-        if flush >= 0:
+        headers = self.request_headers
+        if headers is None:
+            return
+        duration = route.stream_duration(headers, self.settings.max_stream_duration_ms)
+        if duration >= 0:
             if self._duration_timer is not None:
                 self._duration_timer.disarm()
                 self._duration_timer = None
-            if flush > 0:
+            if duration > 0:
                 self._duration_timer = self.dispatcher.timer(self, TIMER_MAX_DURATION)
-                self._duration_timer.arm(flush)
+                self._duration_timer.arm(duration)
 
     # --- timers ---
 
@@ -391,14 +395,14 @@ class ActiveStream(FilterManager):
 
     def _on_max_duration(self) -> None:
         self.settings.stats.rq_max_duration_reached.inc()
-        info = self.stream_info
-        info.response_flags |= response_flag.DURATION_TIMEOUT
         if self._encoded_headers:
-            info.response_code_details = "max_duration_timeout"
+            self.stream_info.response_code_details = "max_duration_timeout"
             self.reset_stream(RESET_LOCAL, "max_duration_timeout")
         else:
             code = 504 if self.remote_complete else 408
-            self.send_local_reply(code, "downstream duration timeout", "max_duration_timeout")
+            self.send_local_reply_full(
+                code, "downstream duration timeout", None, GRPC_DEADLINE_EXCEEDED, "max_duration_timeout"
+            )
 
     # --- local replies ---
 
@@ -428,7 +432,7 @@ class ActiveStream(FilterManager):
         if modifier is not None:
             modifier.modify(headers)
         request = self.request_headers
-        raw_body = body.encode()
+        raw_body = body.encode("utf-8", "surrogateescape")
         # Formats and filters of the local-reply configuration see these headers.
         context = FormatContext(info, request, headers, None, raw_body)
         if request is not None and is_grpc_content_type(request.single.get(CONTENT_TYPE)):

@@ -259,6 +259,10 @@ class ClientConnection:
         """After a complete exchange: the peer (or we) asked for the connection to be closed."""
         return False
 
+    def close_was_said(self) -> bool:
+        """The last response announced that the connection closes (and does not merely last until then)."""
+        return False
+
     def on_connection_closed(self, reason: int, details: str) -> None:
         """The connection is gone: streams in flight are reset with `reason`."""
 

@@ -12,7 +12,8 @@ from typing import Final
 
 from outrider.data import response_flag
 from outrider.data.header_map import RequestHeaderMap
-from outrider.data.stream_info import HTTP2, HTTP3, HTTP11
+from outrider.data.header_names import CONTENT_LENGTH
+from outrider.data.stream_info import HTTP2, HTTP3, HTTP10, HTTP11
 from outrider.event.timer import Timer, TimerOwner
 from outrider.http.active_stream import ActiveStream
 from outrider.http.codec import (
@@ -267,14 +268,18 @@ class HttpConnectionManager(NetworkFilter):
             else:
                 self.start_drain()
         stream = ActiveStream(self, encoder)
+        if self.closing:
+            stream.saw_connection_close = True
         self.streams.append(stream)
         return stream
 
     def end_stream(self, stream: ActiveStream) -> None:
         """The response is sent. A request that is not all here yet makes the connection useless (HTTP/1)."""
         request_complete = stream.remote_complete
-        skip_delay = stream.saw_connection_close and request_complete
+        # HTTP/1.0 without length: the body ends with the connection.
+        skip_delay = stream.saw_connection_close and (request_complete or self._ends_with_connection(stream))
         if not request_complete:
+            self._count_reset(stream)
             if self.protocol < HTTP2:
                 self.closing = True
             elif stream.encoder is not None:
@@ -282,8 +287,21 @@ class HttpConnectionManager(NetworkFilter):
         stream.finish()
         self._close_if_done(skip_delay)
 
+    def _ends_with_connection(self, stream: ActiveStream) -> bool:
+        headers = stream.response_headers
+        return self.protocol == HTTP10 and (headers is None or CONTENT_LENGTH not in headers.single)
+
+    def _count_reset(self, stream: ActiveStream) -> None:
+        """The codec's stream ends before its time: Envoy resets it, and learns then whether the codec found a fault."""
+        self.settings.stats.rq_rx_reset.inc()
+        encoder = stream.encoder
+        if encoder is not None and encoder.response_details:
+            stream.stream_info.response_flags |= response_flag.DOWNSTREAM_PROTOCOL_ERROR
+            stream.stream_info.response_code_details = encoder.response_details
+
     def abort_stream(self, stream: ActiveStream, reason: int) -> None:
         """Give up a stream in the middle of its response: HTTP/1 can only say so by closing."""
+        self._count_reset(stream)
         if self.protocol < HTTP2:
             self.closing = True
         elif stream.encoder is not None:

@@ -162,6 +162,7 @@ class ConnManagerHeaderRules(HeaderRules):
     def mutate_request(self, headers: RequestHeaderMap, info: StreamInfo) -> Rejection | None:
         if b"#" in headers.path:
             # A fragment is no part of a request target (RFC 9112 section 3.2).
+            self.stats.rq_failed_path_normalization.inc()
             return Rejection(400, "", "path_normalization_failed")
         if self.touch_path and headers.path:
             rejection = self._normalize_path(headers)

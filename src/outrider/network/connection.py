@@ -163,6 +163,8 @@ class Connection(TransportSocketCallbacks):
         "_buffer_limit",
         "_timers",
         "_delay_timer",
+        "_delay_pending",
+        "_held",
         "_connect_timer",
         "_closed_event",
         "connected",
@@ -214,7 +216,11 @@ class Connection(TransportSocketCallbacks):
         self._buffer_limit: int = -1
         self._timers: _ConnectionTimers | None = None
         self._delay_timer: Timer | None = None
+        # Bytes that were still to be written when the delay began, or began anew.
+        self._delay_pending: int = 0
         self._connect_timer: Timer | None = None
+        # What came while reading was disabled.
+        self._held: list[bytes | None] | None = None
         self._closed_event: int = -1
         self.stopped_filters: bool = False
         self._pending_close_details: str = ""
@@ -241,6 +247,9 @@ class Connection(TransportSocketCallbacks):
             self.owner.on_transport(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._read_disable_count or self._held is not None:
+            self._hold(data)
+            return
         size = len(data)
         self.bytes_received += size
         if self.stats is not None:
@@ -259,13 +268,45 @@ class Connection(TransportSocketCallbacks):
         finally:
             cork.release()
 
+    def _hold(self, data: bytes | None) -> None:
+        """Keep what arrives although reading is disabled; None stands for the peer's FIN.
+
+        uvloop begins to read when `connection_made` returns, whatever was asked for in it: so one read may come here.
+        """
+        if self._held is None:
+            self._held = []
+        self._held.append(data)
+        if self._read_disable_count and self.transport is not None:
+            self.transport.pause_reading()
+
+    def _release(self) -> None:
+        held = self._held
+        if held is None or self._read_disable_count:
+            return
+        self._held = None
+        for index, data in enumerate(held):
+            if self.state != STATE_OPEN:
+                return
+            if self._read_disable_count:
+                self._held = held[index:]
+                return
+            if data is not None:
+                self.data_received(data)
+            elif not self.eof_received() and self.transport is not None:
+                self.transport.close()
+
     def eof_received(self) -> bool:
         """The peer's FIN. True keeps the transport open for writing."""
+        if self.state == STATE_OPEN and (self._read_disable_count or self._held is not None):
+            self._hold(None)
+            return True
         if self.inspector is not None:
             self.inspector.on_raw_eof()
             return self.state == STATE_OPEN
         if self.state == STATE_CLOSING:
             # Whatever was to be flushed goes out; the delay for the peer's FIN is over.
+            if self._delay_timer is not None:
+                self._closed_event = EVENT_REMOTE_CLOSE
             return False
         transport_socket = self.transport_socket
         if transport_socket is not None:
@@ -365,6 +406,8 @@ class Connection(TransportSocketCallbacks):
         if self.state != STATE_OPEN:
             # A delayed close waits for the peer's FIN and drops what still comes.
             if end_stream and self.state == STATE_CLOSING:
+                if self._delay_timer is not None:
+                    self._closed_event = EVENT_REMOTE_CLOSE
                 self._close_transport()
             return
         if end_stream and not self._half_close:
@@ -513,6 +556,8 @@ class Connection(TransportSocketCallbacks):
             assert self._read_disable_count >= 0
             if self._read_disable_count == 0 and self.transport is not None and self.state == STATE_OPEN:
                 self.transport.resume_reading()
+                if self._held is not None:
+                    self.dispatcher.post(self._release)
 
     @property
     def reading(self) -> bool:
@@ -556,8 +601,11 @@ class Connection(TransportSocketCallbacks):
 
     def on_own_timer(self, kind: int) -> None:
         if kind == _TIMER_DELAYED_CLOSE:
+            if self._is_flushing():
+                return
             if self.stats is not None and self.stats.delayed_close_timeout is not None:
                 self.stats.delayed_close_timeout.inc()
+            self._shut_transport_socket()
             self._abort_transport()
             self._finish(EVENT_LOCAL_CLOSE)
         elif kind == _TIMER_TRANSPORT_CONNECT and not self.connected:
@@ -587,23 +635,36 @@ class Connection(TransportSocketCallbacks):
             self._abort_transport()
             self._finish(EVENT_LOCAL_CLOSE)
             return
-        self._shut_transport_socket()
+        delayed = (
+            close_type == CLOSE_FLUSH_WRITE_AND_DELAY and self.delayed_close_timeout_ms > 0 and not self._read_ended
+        )
+        if not delayed:
+            self._shut_transport_socket()
         self.flush_corked()
         self.state = STATE_CLOSING
         self._closed_event = EVENT_LOCAL_CLOSE
-        if close_type == CLOSE_FLUSH_WRITE_AND_DELAY and self.delayed_close_timeout_ms > 0 and not self._read_ended:
+        if delayed:
             # The peer may still be sending; closing now could reset the connection before it has read the response.
-            # Keep on reading (and dropping) until its FIN, or the timer.
-            if not self._write_ended:
-                self._write_ended = True
-                self.transport.write_eof()
+            # It has been told to close: keep on reading (and dropping) until its FIN, or the timer. As Envoy, send no FIN.
             if self._read_disable_count:
                 self._read_disable_count = 0
                 self.transport.resume_reading()
+            self._delay_pending = self.transport.get_write_buffer_size()
             self._delay_timer = self.own_timer(_TIMER_DELAYED_CLOSE)
             self._delay_timer.arm(self.delayed_close_timeout_ms)
         else:
             self._close_transport()
+
+    def _is_flushing(self) -> bool:
+        """The delayed close still makes progress in writing: give it another period."""
+        if self.transport is None or self._delay_timer is None:
+            return False
+        pending: int = self.transport.get_write_buffer_size()
+        if pending == 0 or pending >= self._delay_pending:
+            return False
+        self._delay_pending = pending
+        self._delay_timer.arm(self.delayed_close_timeout_ms)
+        return True
 
     def fail_connect(self) -> None:
         """The connection could not be established; `info.transport_failure_reason` says why."""

@@ -218,7 +218,7 @@ def test_informational_responses() -> None:
     encoder.encode_1xx_headers(ResponseHeaderMap(status=100))
     encoder.encode_1xx_headers(ResponseHeaderMap({b"link": b"</a>"}, status=103))
     assert server.wire.transport.take() == (
-        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Unknown\r\nlink: </a>\r\n\r\n"
     )
     encoder.encode_headers(ResponseHeaderMap(status=200), True)
     encoder.encode_1xx_headers(ResponseHeaderMap(status=100))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
-from outrider.data.header_names import CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE
+from outrider.data.header_names import CONNECTION, CONTENT_LENGTH, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE
 from outrider.data.stream_info import HTTP10, HTTP11
 from outrider.http.codec import (
     ClientConnection,
@@ -220,6 +220,8 @@ class Http1ClientConnection(ClientConnection):
         self.tunnel: bool = False
         self._skip_body: bool = False
         self._close: bool = False
+        # The last response said so (and did not merely lack a length).
+        self._close_said: bool = False
         # The exchange was completed by the bytes that are being dispatched.
         self._completed: bool = False
         self._dispatching: bool = False
@@ -254,6 +256,9 @@ class Http1ClientConnection(ClientConnection):
 
     def should_close(self) -> bool:
         return self._close
+
+    def close_was_said(self) -> bool:
+        return self._close_said
 
     def on_connection_closed(self, reason: int, details: str) -> None:
         stream = self._stream
@@ -363,6 +368,7 @@ class Http1ClientConnection(ClientConnection):
             return
         if not flags & FLAG_KEEP_ALIVE:
             self._close = True
+            self._close_said = version != _HTTP_11 or CONNECTION in single or PROXY_CONNECTION in single
         if raw:
             self.tunnel = True
             self._close = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 REASONS: Final[dict[int, str]] = {
-    100: "Continue", 101: "Switching Protocols", 102: "Processing", 103: "Early Hints",
+    100: "Continue", 101: "Switching Protocols",
     200: "OK", 201: "Created", 202: "Accepted", 203: "Non-Authoritative Information", 204: "No Content",
     205: "Reset Content", 206: "Partial Content", 207: "Multi-Status", 208: "Already Reported", 226: "IM Used",
     300: "Multiple Choices", 301: "Moved Permanently", 302: "Found", 303: "See Other", 304: "Not Modified",
