@@ -15,6 +15,7 @@ from outrider.data import response_flag
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from outrider.data.header_names import (
     CONNECTION,
+    CONTENT_LENGTH,
     CONTENT_TYPE,
     EXPECT,
     LOCATION,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mypy_extensions import mypyc_attr
 
+from outrider.data.header_map import RequestHeaderMap
+
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class HttpRoute:
@@ -42,6 +44,7 @@ class HttpRoute:
         """Milliseconds that replace the connection manager's stream idle timeout; 0 = off, -1 = not said."""
         return -1
 
-    def max_stream_duration_override(self) -> int:
-        """Milliseconds that replace the connection manager's maximum stream duration; 0 = off, -1 = not said."""
+    def stream_duration(self, headers: RequestHeaderMap, default_ms: int) -> int:
+        """Milliseconds that replace the connection manager's maximum stream duration `default_ms`; 0 = off, -1 = not
+        said. Where the route bounds gRPC timeouts, `grpc-timeout` tells the upstream the outcome."""
         return -1

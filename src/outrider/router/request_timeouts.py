@@ -28,7 +28,7 @@ def decimal(value: int) -> bytes:
 def set_timeouts(router: RouterFilter, headers: RequestHeaderMap, steered: bool) -> None:
     """Settle the request's timeouts. `steered`: headers may override the route."""
     entry = router.entry
-    if entry.max_stream_duration_ms >= 0:
+    if entry.bounds_duration():
         # The newer kind of timeout, which the connection manager watches over.
         timeout = 0
     elif router.grpc and entry.max_grpc_timeout_ms >= 0:
@@ -72,5 +72,5 @@ def set_expected_timeout(router: RouterFilter, headers: RequestHeaderMap, elapse
     if not router.config.suppress_envoy_headers:
         headers.set(X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, decimal(expected))
     entry = router.entry
-    if router.grpc and entry.max_stream_duration_ms < 0 and entry.max_grpc_timeout_ms >= 0:
+    if router.grpc and entry.max_grpc_timeout_ms >= 0 and not entry.bounds_duration():
         headers.set(GRPC_TIMEOUT, format_grpc_timeout(expected))

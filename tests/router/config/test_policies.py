@@ -64,7 +64,7 @@ def test_times() -> None:
         100,
     )
     assert (made.max_grpc_timeout_ms, made.grpc_timeout_offset_ms) == (5000, 10)
-    assert made.idle_timeout_override() == 1500 and made.max_stream_duration_override() == 3000
+    assert made.idle_timeout_override() == 1500 and made.max_stream_duration_ms == 3000
 
 
 def test_retry_policy() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from outrider.access_log.context import FormatContext
-from outrider.data.header_names import X_ENVOY_ORIGINAL_HOST, X_ENVOY_ORIGINAL_PATH, X_FORWARDED_HOST
+from outrider.data.header_names import GRPC_TIMEOUT, X_ENVOY_ORIGINAL_HOST, X_ENVOY_ORIGINAL_PATH, X_FORWARDED_HOST
 from outrider.router.config.route import ROUTE, Route
+from outrider.router.timeouts import format_grpc_timeout, parse_grpc_timeout
 
 if TYPE_CHECKING:
     from outrider.data.header_map import RequestHeaderMap
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 PRIORITY_DEFAULT: Final = 0
 PRIORITY_HIGH: Final = 1
+
+# Shared by all routes without; never changed.
+_NO_SHADOWS: Final[list[ShadowPolicy]] = []
+_NO_UPGRADES: Final[dict[bytes, bool]] = {}
 
 
 class RouteEntry(Route):
@@ -77,11 +82,11 @@ class RouteEntry(Route):
         # Route's, else virtual host's.
         self.retry_policy: RetryPolicy | None = None
         self.hedge_policy: HedgePolicy | None = None
-        self.shadow_policies: list[ShadowPolicy] = []
+        self.shadow_policies: list[ShadowPolicy] = _NO_SHADOWS
         self.priority: int = PRIORITY_DEFAULT
         self.hash_policy: HashPolicy | None = None
         # Lower-case upgrade type -> enabled.
-        self.upgrades: dict[bytes, bool] = {}
+        self.upgrades: dict[bytes, bool] = _NO_UPGRADES
         # Of the CONNECT upgrade: this proxy terminates CONNECT.
         self.connect_config: ConnectConfig | None = None
         self.internal_redirect_policy: InternalRedirectPolicy | None = None
@@ -144,8 +149,28 @@ class RouteEntry(Route):
     def idle_timeout_override(self) -> int:
         return self.idle_timeout_ms
 
-    def max_stream_duration_override(self) -> int:
-        return self.max_stream_duration_ms
+    def stream_duration(self, headers: RequestHeaderMap, default_ms: int) -> int:
+        maximum = self.grpc_timeout_header_max_ms
+        if maximum < 0:
+            return self.max_stream_duration_ms
+        asked = headers.get(GRPC_TIMEOUT)
+        wanted = -1 if asked is None else parse_grpc_timeout(asked)
+        if wanted < 0:
+            duration = self.max_stream_duration_ms
+            if (duration if duration >= 0 else default_ms) > 0:
+                headers.set(GRPC_TIMEOUT, format_grpc_timeout(duration if duration >= 0 else default_ms))
+            return duration
+        if 0 < maximum < wanted:
+            wanted = maximum
+        if self.grpc_timeout_header_offset_ms > 0:
+            wanted = max(wanted - self.grpc_timeout_header_offset_ms, 0)
+        headers.set(GRPC_TIMEOUT, format_grpc_timeout(wanted))
+        # No time at all is not the same as no limit.
+        return wanted if wanted > 0 else 1
+
+    def bounds_duration(self) -> bool:
+        """Whether `max_stream_duration` is in use, the newer kind of timeout: the connection manager watches over it."""
+        return self.max_stream_duration_ms >= 0 or self.grpc_timeout_header_max_ms >= 0
 
     def finalize_request_headers(self, headers: RequestHeaderMap, info: StreamInfo, keep_original: bool) -> None:
         """Edit the request for upstream: header mutations, host rewrite, path rewrite.
