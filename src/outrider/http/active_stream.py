@@ -14,7 +14,6 @@ from outrider.access_log.context import FormatContext
 from outrider.data import response_flag
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from outrider.data.header_names import (
-    CONTENT_LENGTH,
     CONNECTION,
     CONTENT_LENGTH,
     CONTENT_TYPE,
