@@ -16,6 +16,7 @@ from outrider.data.response_flag import (
     NO_CLUSTER_FOUND,
     NO_HEALTHY_UPSTREAM,
     NO_ROUTE_FOUND,
+    UNCONDITIONAL_DROP_OVERLOAD,
     UPSTREAM_OVERFLOW,
 )
 from outrider.http.filter import LocalReplyModifier
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from outrider.router.filter import RouterFilter
 
 X_ENVOY_DROP_OVERLOAD: Final = b"x-envoy-drop-overload"
+X_ENVOY_UNCONDITIONAL_DROP_OVERLOAD: Final = b"x-envoy-unconditional-drop-overload"
 NO_GRPC_STATUS: Final = -1
 
 
@@ -156,6 +158,12 @@ def under_maintenance(router: RouterFilter) -> bool:
 def dropped_for_overload(router: RouterFilter) -> bool:
     """`drop_overloads` of the cluster's endpoints: True when this request was dropped."""
     config = router.config
+    if router.cluster_info.drop_overload >= 100.0:
+        router.manager.stream_info.response_flags |= UNCONDITIONAL_DROP_OVERLOAD
+        charge.charge_code(router, 503, False, None, True)
+        name = "unconditional drop overload"
+        _reply(router, 503, name, X_ENVOY_UNCONDITIONAL_DROP_OVERLOAD, name.replace(" ", "_"))
+        return True
     if config.random_value() % 1_000_000 >= int(router.cluster_info.drop_overload * 10_000):
         return False
     router.manager.stream_info.response_flags |= DROP_OVERLOAD

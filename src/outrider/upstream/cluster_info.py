@@ -69,9 +69,9 @@ class ClusterInfo:
         "drop_category",
         "added_via_api",
         "preconnect_ratio",
-        "predictive_preconnect_ratio",
         "set_local_interface_name",
         "has_outlier_detection",
+        "outlier_rates",
         "_http1_stats",
         "close_connections_on_health_failure",
         "headers_with_underscores_action",
@@ -148,6 +148,11 @@ class ClusterInfo:
         self.set_local_interface_name: bool = config.set_local_interface_name
         self.has_outlier_detection: bool = config.outlier_detection is not None
         self.close_connections_on_health_failure: bool = config.close_connections_on_health_failure
+        # Of outlier detection in the main process, for `/clusters`: average and ejection threshold of the success rate,
+        # then the same for local origin; None without outlier detection, -1 = unknown.
+        self.outlier_rates: tuple[float, float, float, float] | None = (
+            (-1.0, -1.0, -1.0, -1.0) if self.has_outlier_detection else None
+        )
         self._http1_stats: Http1Stats | None = None
 
     def resource_manager(self, priority: int) -> ResourceManager:

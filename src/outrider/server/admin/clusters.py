@@ -127,6 +127,14 @@ def thresholds(info: ClusterInfo) -> list[tuple[str, list[tuple[str, int]]]]:
     return found
 
 
+OUTLIER_RATES: Final = (
+    "success_rate_average",
+    "success_rate_ejection_threshold",
+    "local_origin_success_rate_average",
+    "local_origin_success_rate_ejection_threshold",
+)
+
+
 def rate_text(value: float) -> str:
     return f"{value:g}"
 
@@ -136,6 +144,11 @@ def status_text(dump: ClusterDump, numbers: dict[str, tuple[int, ...]]) -> str:
     info = dump.info
     name = dump.name
     lines = [f"{name}::observability_name::{info.observability_name}"]
+    if info.outlier_rates is not None:
+        lines += [
+            f"{name}::outlier::{rate}::{rate_text(value)}"
+            for rate, value in zip(OUTLIER_RATES, info.outlier_rates, strict=True)
+        ]
     for priority, limits in thresholds(info):
         lines += [f"{name}::{priority}_priority::{limit}::{value}" for limit, value in limits]
     lines.append(f"{name}::added_via_api::{'true' if info.added_via_api else 'false'}")

@@ -108,8 +108,8 @@ class ClusterControl:
         self.hosts = fresh | {host.key: host for host in keeps}
         for host in removed:
             self._release(host)
-        if added or removed:
-            stats.membership_change.inc()
+        # Counted by priority, as Envoy updates them one by one.
+        stats.membership_change.add(len({host.priority for host in added} | {host.priority for host in removed}))
         self.resolved = True
         if self.outliers is not None:
             self.outliers.on_hosts(added, removed)

@@ -22,9 +22,9 @@ class Discovery:
         """No further calls."""
 
 
-def host_for(control: ClusterControl, address: Address, config: EndpointConfig) -> ControlHost:
-    """The host that is known at that address, or a new one, with the attributes of its endpoint."""
-    key = address.text
+def host_for(control: ClusterControl, address: Address, config: EndpointConfig, key: str = "") -> ControlHost:
+    """The host that is known at that address (or by that key), or a new one, with its endpoint's attributes."""
+    key = key or address.text
     host = control.hosts.get(key)
     if host is None:
         host = ControlHost(key, address)
@@ -57,9 +57,11 @@ class StaticDiscovery(Discovery):
             # The configuration was checked when it was read.
             assert address is not None
             self.control.count_matches(config, 1)
-            if address.text in hosts:
-                continue
-            host = host_for(self.control, address, config)
+            key = address.text
+            while key in hosts:
+                # Listed twice is twice the share, and two hosts.
+                key += "#"
+            host = host_for(self.control, address, config, key)
             more = [literal for each in config.additional if (literal := each.literal()) is not None]
             if more:
                 host.addresses = order_addresses([address, *more], self.control)

@@ -99,9 +99,6 @@ class OutlierDetector:
         self.chance = chance
         self.records: dict[str, HostRecord] = {}
         self.log_path: str = ""
-        # Of the last interval, for the admin page: (average, ejection threshold), -1 = unknown.
-        self.success_rates: tuple[float, float] = (-1.0, -1.0)
-        self.local_success_rates: tuple[float, float] = (-1.0, -1.0)
         self._timer: TimerHandle | None = None
 
     # --- life ---
@@ -280,8 +277,7 @@ class OutlierDetector:
             elif min(base * record.backoff, longest) + record.jitter_ms <= now_ms - record.last_ejection_ms:
                 self._uneject(record)
             record.host.success_rate = record.host.local_origin_success_rate = -1.0
-        self.success_rates = self._judge(False)
-        self.local_success_rates = self._judge(True)
+        self.control.info.outlier_rates = (*self._judge(False), *self._judge(True))
         for record in self.records.values():
             record.total = record.success = record.local_total = record.local_success = 0
 
