@@ -250,7 +250,8 @@ def test_draining_stops_listeners(start: Starter) -> None:
     assert wait_for(lambda: refuses(inbound))
     assert echoes(outbound)
     assert proxy.admin("/drain_listeners?graceful&skip_exit", "POST").status == 200
-    assert proxy.admin("/ready").body == "DRAINING\n"
+    # As in Envoy, only a failed health check makes the server as such draining.
+    assert proxy.admin("/ready").body == "LIVE\n"
     assert echoes(outbound)
     assert proxy.admin("/drain_listeners", "POST").status == 200
     assert wait_for(lambda: refuses(outbound))

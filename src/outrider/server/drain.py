@@ -38,6 +38,6 @@ class ListenerDrain(DrainDecision):
             return False
         if not server.drain_gradual or server.drain_time_s <= 0:
             return True
-        # The share of connections that are asked grows with the time that has gone by.
-        elapsed = time.monotonic() - started
-        return elapsed >= server.drain_time_s or random.random() * server.drain_time_s < elapsed
+        # The share of connections that are asked grows with the whole seconds that have gone by.
+        elapsed = int(time.monotonic() - started)
+        return elapsed >= server.drain_time_s or elapsed > random.randrange(int(server.drain_time_s))

@@ -70,6 +70,8 @@ class MainProcess(SupervisorOwner):
         self.stopped: list[str] = []
         self.connections: dict[int, int] = {}
         self.exit_code = 0
+        # Requests are served.
+        self.serves = False
         # Called once, when requests are served.
         self.on_live: Callable[[], object] | None = None
         self._finished = asyncio.Event()
@@ -136,6 +138,7 @@ class MainProcess(SupervisorOwner):
         if self.plan.settings.worker_cpu_affinity:
             self.manager_stats.workers_pinned.set(self.plan.workers)
         self.stats.initialization_time_ms.record(int((time.time() - self.plan.start_time_s) * 1000))
+        self.serves = True
         self.stats.live.set(1)
         if self.on_live is not None:
             self.on_live()
@@ -165,6 +168,7 @@ class MainProcess(SupervisorOwner):
         """End workers, sockets and sinks."""
         for timer in self._timers.values():
             timer.cancel()
+        self.serves = False
         self.stats.live.set(0)
         self.listeners.close()
         await self.supervisor.stop()
@@ -253,10 +257,11 @@ class MainProcess(SupervisorOwner):
         return NO_CERTIFICATE if days is None else days
 
     def refresh_state(self) -> None:
-        """LIVE or DRAINING."""
-        info = self.plan.info
-        if self.stats.live.value:
-            self.stats.state.set(DRAINING if info.health_check_failed or info.draining else LIVE)
+        """LIVE, or DRAINING while the health check fails (as in Envoy not while listeners drain)."""
+        if self.serves:
+            failed = self.plan.info.health_check_failed
+            self.stats.state.set(DRAINING if failed else LIVE)
+            self.stats.live.set(0 if failed else 1)
 
     def _flush_timer(self) -> None:
         self.collect_stats(self._flush)
