@@ -115,6 +115,30 @@ def test_ignored_path_parameters() -> None:
 
 
 @pytest.mark.parametrize(
+    "match",
+    [
+        {"path": "/a/b"},
+        {"prefix": "/a/b"},
+        {"safe_regex": {"regex": "/a/b"}},
+        {"path_separated_prefix": "/a"},
+    ],
+)
+def test_parameters_of_every_segment_are_ignored(match: dict[str, object]) -> None:
+    config = load({**one_host(to("x", match)), "ignore_path_parameters_in_path_matching": True})
+    assert name_of(config, request("/a;v=1;w/b;z?q;r")) == "x"
+
+
+@pytest.mark.parametrize("others", [0, 20])
+def test_templates_see_parameters_all_the_same(others: int) -> None:
+    template = "type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig"
+    policy = {"name": "t", "typed_config": {"@type": template, "path_template": "/a;v=1/{x}"}}
+    routes = [to("t", {"path_match_policy": policy}), *[to("o", {"path": f"/{i}"}) for i in range(others)]]
+    config = load({**one_host(*routes), "ignore_path_parameters_in_path_matching": True})
+    assert name_of(config, request("/a;v=1/b?q")) == "t"
+    assert name_of(config, request("/a/b")) is None
+
+
+@pytest.mark.parametrize(
     ("content_type", "taken"),
     [
         ("application/grpc", True),

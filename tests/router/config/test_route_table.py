@@ -10,7 +10,6 @@ from outrider.matching.header_matcher import PresentHeader
 from outrider.matching.regex import Regex
 from outrider.router.config.path_match import (
     PATH_CONNECT,
-    PATH_TEMPLATE,
     ConnectPath,
     ExactPath,
     PathMatch,
@@ -64,7 +63,7 @@ def plain_scan(routes: list[Route], path: bytes, headers: RequestHeaderMap) -> R
             fits = headers.method == b"CONNECT"
         else:
             fits = bool(headers.path)
-            fits = fits and route.match.path.matches(path_only(headers.path) if kind == PATH_TEMPLATE else path)
+            fits = fits and route.match.path.matches(path)
         if fits and route.match.conditions_hold(headers, stream_info(), 0):
             return route
     return None

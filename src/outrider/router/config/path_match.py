@@ -15,7 +15,7 @@ PATH_EXACT: Final = 1
 PATH_PREFIX: Final = 2
 PATH_SEPARATED_PREFIX: Final = 3
 PATH_CONNECT: Final = 4
-# Tried in order; sees path parameters even where the others do not.
+# Sees path parameters even where the configuration ignores them.
 PATH_TEMPLATE: Final = 5
 
 
@@ -135,3 +135,9 @@ def path_only(path: bytes) -> bytes:
         path = path[:end]
     end = path.find(b"#")
     return path if end < 0 else path[:end]
+
+
+def without_parameters(path: bytes) -> bytes:
+    """A path (without query) whose segments have lost their parameters: `/a;x=1/b` becomes `/a/b`."""
+    segments = path.split(b"/")
+    return b"/".join([segment[: segment.find(b";")] if b";" in segment else segment for segment in segments])

@@ -27,6 +27,10 @@ ROUTE: Final = 0
 REDIRECT: Final = 1
 DIRECT_RESPONSE: Final = 2
 
+# Shared by all routes without; never changed.
+_NO_METADATA: Final[dict[str, dict[str, object]]] = {}
+_NO_EDITS: Final[list[HeaderParser]] = []
+
 KIND_TEXT: Final[list[str]] = ["route", "redirect", "direct_response"]
 
 
@@ -106,13 +110,13 @@ class Route(HttpRoute):
         self.match: RouteMatch | None = match
         self.virtual_host: VirtualHost = virtual_host
         # filter_metadata of the route.
-        self.metadata: dict[str, dict[str, object]] = {}
+        self.metadata: dict[str, dict[str, object]] = _NO_METADATA
         self.decorator: Decorator | None = None
         self.tracing: RouteTracing | None = None
         self.filter_configs: FilterConfigs = NO_FILTER_CONFIGS
         # Header edits in the order in which they are evaluated; later ones win.
-        self.request_edits: list[HeaderParser] = []
-        self.response_edits: list[HeaderParser] = []
+        self.request_edits: list[HeaderParser] = _NO_EDITS
+        self.response_edits: list[HeaderParser] = _NO_EDITS
         # Bytes; -1 where neither route nor virtual host sets it.
         self.request_body_buffer_limit: int = -1
         self.stats: RouteStats | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from outrider.router.config.domain_table import DomainTable, host_without_port
-from outrider.router.config.path_match import path_only
+from outrider.router.config.path_match import path_only, without_parameters
 
 if TYPE_CHECKING:
     from outrider.config.view import View
@@ -71,12 +71,10 @@ class RouteConfig:
 
     def match_path(self, path: bytes) -> bytes:
         """The part of a path that routes are matched against."""
-        if self.ignore_path_parameters:
-            end = path.find(b";")
-            if end >= 0:
-                path = path[:end]
         if b"?" in path or b"#" in path:
-            return path_only(path)
+            path = path_only(path)
+        if self.ignore_path_parameters and b";" in path:
+            path = without_parameters(path)
         return path
 
     def route(self, headers: RequestHeaderMap, info: StreamInfo, random_value: int) -> Route | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from outrider.config.load import paused_collector
 from outrider.matching.header_matcher import parse_header_matchers
 from outrider.router.config.filter_config_loader import load_filter_configs
 from outrider.router.config.filter_configs import NO_FILTER_CONFIGS, FilterConfigs
@@ -29,7 +30,9 @@ def load_route_config(view: View, context: FactoryContext, validate_clusters_def
     `validate_clusters_default`: what an unset `validate_clusters` means: yes for inline configurations, no for those
     that RDS delivers.
     """
-    return _ConfigLoader(view, context, validate_clusters_default).load()
+    # Thousands of small objects that all stay: the collector would look through them again and again for nothing.
+    with paused_collector():
+        return _ConfigLoader(view, context, validate_clusters_default).load()
 
 
 class _ConfigLoader:
@@ -86,7 +89,7 @@ class _ConfigLoader:
         loader.shadow_policies = self.shadow_policies
         if "request_mirror_policies" in present:
             loader.shadow_policies = loader.load_shadows(view)
-        host.require_tls = _TLS[view.enum("require_tls")]
+        host.set_require_tls(_TLS[view.enum("require_tls")])
         host.include_attempt_count_in_request = view.flag("include_request_attempt_count")
         host.include_attempt_count_in_response = view.flag("include_attempt_count_in_response")
         host.include_is_timeout_retry_header = view.flag("include_is_timeout_retry_header")

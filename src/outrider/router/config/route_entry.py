@@ -169,7 +169,7 @@ class RouteEntry(Route):
         return wanted if wanted > 0 else 1
 
     def bounds_duration(self) -> bool:
-        """Whether `max_stream_duration` is in use, the newer kind of timeout: the connection manager watches over it."""
+        """Whether `max_stream_duration`, the newer kind of timeout, is in use: the connection manager watches it."""
         return self.max_stream_duration_ms >= 0 or self.grpc_timeout_header_max_ms >= 0
 
     def finalize_request_headers(self, headers: RequestHeaderMap, info: StreamInfo, keep_original: bool) -> None:

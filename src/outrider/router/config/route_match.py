@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from outrider.data.header_names import CONTENT_TYPE
 
@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from outrider.matching.runtime_fraction import RuntimeFraction
     from outrider.matching.value_matcher import FilterStateMatcher, MetadataMatcher
     from outrider.router.config.path_match import PathMatch
+
+# Shared by all routes that have none of these conditions; never changed.
+_NO_HEADERS: Final[list[HeaderMatcher]] = []
+_NO_QUERY: Final[list[QueryMatcher]] = []
+_NO_COOKIES: Final[list[CookieMatcher]] = []
+_NO_METADATA: Final[list[MetadataMatcher]] = []
+_NO_STATE: Final[list[FilterStateMatcher]] = []
 
 
 def is_grpc_content_type(value: bytes | None) -> bool:
@@ -46,14 +53,14 @@ class RouteMatch:
         self.plain: bool = True
         self.fraction: RuntimeFraction | None = None
         self.grpc: bool = False
-        self.headers: list[HeaderMatcher] = []
-        self.query: list[QueryMatcher] = []
-        self.cookies: list[CookieMatcher] = []
+        self.headers: list[HeaderMatcher] = _NO_HEADERS
+        self.query: list[QueryMatcher] = _NO_QUERY
+        self.cookies: list[CookieMatcher] = _NO_COOKIES
         # Client certificate: -1 not asked, else 0 or 1 as wanted.
         self.tls_presented: int = -1
         self.tls_validated: int = -1
-        self.metadata: list[MetadataMatcher] = []
-        self.filter_state: list[FilterStateMatcher] = []
+        self.metadata: list[MetadataMatcher] = _NO_METADATA
+        self.filter_state: list[FilterStateMatcher] = _NO_STATE
 
     def seal(self) -> None:
         """To be called when all conditions are set."""

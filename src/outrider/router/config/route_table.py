@@ -120,6 +120,9 @@ class _PathIndex:
         return best
 
 
+_NO_PATHS: Final = _PathIndex([], True)
+
+
 class RouteTable:
     """A list of routes; `find` gives the first, in configured order, that matches."""
 
@@ -130,29 +133,20 @@ class RouteTable:
         self.routes = routes
         for index, route in enumerate(routes):
             route.index = index
-        # Routes in order when they are so few that an index does not pay.
+        # Routes in order when they are so few that an index does not pay; the rest is empty then.
         self.scan: list[Route] | None = routes if len(routes) <= scan_limit else None
-        self.sensitive = _PathIndex(routes, True)
-        self.insensitive = _PathIndex(routes, False)
-        self.others: list[Route] = [r for r in routes if r.match is not None and r.match.path.kind == PATH_TEMPLATE]
-        self.connects: list[Route] = [r for r in routes if r.match is not None and r.match.path.kind == PATH_CONNECT]
+        indexed = [] if self.scan is not None else routes
+        self.sensitive = _NO_PATHS if self.scan is not None else _PathIndex(indexed, True)
+        self.insensitive = _NO_PATHS if self.scan is not None else _PathIndex(indexed, False)
+        self.others: list[Route] = [r for r in indexed if r.match is not None and r.match.path.kind == PATH_TEMPLATE]
+        self.connects: list[Route] = [r for r in indexed if r.match is not None and r.match.path.kind == PATH_CONNECT]
 
     def find(self, path: bytes, headers: RequestHeaderMap, info: StreamInfo, random_value: int) -> Route | None:
         """`path`: without query and fragment; empty when the request (a CONNECT) has none."""
-        is_connect = bool(self.connects) and headers.method == b"CONNECT"
-        if self.scan is not None and headers.path and not is_connect:
-            for route in self.scan:
-                match = route.match
-                if (
-                    match is not None
-                    and match.path.kind != PATH_CONNECT
-                    and match.path.matches(path if match.path.kind != PATH_TEMPLATE else path_only(headers.path))
-                    and (match.plain or match.conditions_hold(headers, info, random_value))
-                ):
-                    return route
-            return None
+        if self.scan is not None:
+            return self._scan(path, headers, info, random_value)
         best: Route | None = None
-        if is_connect:
+        if self.connects and headers.method == b"CONNECT":
             for route in self.connects:
                 match = route.match
                 if match is not None and (match.plain or match.conditions_hold(headers, info, random_value)):
@@ -176,3 +170,20 @@ class RouteTable:
             ):
                 return route
         return best
+
+    def _scan(self, path: bytes, headers: RequestHeaderMap, info: StreamInfo, random_value: int) -> Route | None:
+        assert self.scan is not None
+        has_path = bool(headers.path)
+        for route in self.scan:
+            match = route.match
+            if match is None:
+                continue
+            kind = match.path.kind
+            if kind == PATH_CONNECT:
+                if headers.method != b"CONNECT":
+                    continue
+            elif not has_path or not match.path.matches(path if kind != PATH_TEMPLATE else path_only(headers.path)):
+                continue
+            if match.plain or match.conditions_hold(headers, info, random_value):
+                return route
+        return None

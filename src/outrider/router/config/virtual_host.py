@@ -25,6 +25,10 @@ TLS_EXTERNAL_ONLY: Final = 1
 TLS_ALL: Final = 2
 
 
+_NO_ROUTES: Final = RouteTable([])
+_NO_METADATA: Final[dict[str, dict[str, object]]] = {}
+
+
 class VirtualCluster:
     """A named group of requests with stats of its own: `vhost.<virtual host>.vcluster.<name>.`"""
 
@@ -96,11 +100,17 @@ class VirtualHost:
         self.retry_policy: RetryPolicy | None = None
         self.hedge_policy: HedgePolicy | None = None
         self.request_body_buffer_limit: int = -1
-        self.metadata: dict[str, dict[str, object]] = {}
-        self.table = RouteTable([])
+        self.metadata: dict[str, dict[str, object]] = _NO_METADATA
+        self.table: RouteTable = _NO_ROUTES
         # `matcher`, in place of `routes`.
         self.matcher: RouteMatcherTree | None = None
-        self.tls_redirect = RedirectRoute(self, None, 301, TlsRedirect())
+        # Answers what `require_tls` turns away; there when it is set.
+        self.tls_redirect: RedirectRoute | None = None
+
+    def set_require_tls(self, require_tls: int) -> None:
+        self.require_tls = require_tls
+        if require_tls != TLS_NONE:
+            self.tls_redirect = RedirectRoute(self, None, 301, TlsRedirect())
 
     def route(self, headers: RequestHeaderMap, info: StreamInfo, random_value: int) -> Route | None:
         """The first route that matches, its cluster resolved; None when there is none."""
