@@ -49,10 +49,20 @@ _METHODS: Final = frozenset(METHODS)
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _METHOD_START: Final = re.compile(_TOKEN + rb"*")
 _CHUNK_LINE: Final = re.compile(
-    rb"([0-9A-Fa-f]+) *((?:;" + _TOKEN + rb"*(?:=(?:" + _TOKEN + rb'+|"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\.)*"))?)*)\Z'
+    rb"([0-9A-Fa-f]+)[ \t]*((?:;"
+    + _TOKEN
+    + rb"*(?:=(?:"
+    + _TOKEN
+    + rb'+|"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\.)*"))?)*)\Z'
 )
 # The line of a chunk while it is not complete.
-_CHUNK_START: Final = re.compile(rb"[0-9A-Fa-f]+ *(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r?\Z")
+_CHUNK_START: Final = re.compile(
+    rb"[0-9A-Fa-f]+[ \t]*(?:;"
+    + _TOKEN
+    + rb"*(?:=(?:"
+    + _TOKEN
+    + rb'*|"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\.?)*"?))?)*\r?\Z'
+)
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _TRAILER_PREFIX: Final = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
 _LETTER_H: Final = 72
