@@ -9,7 +9,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -20,6 +20,9 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from outrider.config.view import View
 from outrider.network.tls.data_source import LoadedData
 
+if TYPE_CHECKING:
+    from outrider.network.tls.ocsp_staple import OcspStaple
+
 _MIN_RSA_BITS: Final = 2048
 _CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -27,7 +30,7 @@ _CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTI
 class KeyPair:
     """A certificate chain with its private key, PEM."""
 
-    __slots__ = ("chain_pem", "key_pem", "leaf", "chain", "name", "dns_names", "is_ecdsa")
+    __slots__ = ("chain_pem", "key_pem", "leaf", "chain", "name", "dns_names", "is_ecdsa", "stat_name", "staple")
 
     def __init__(self, chain_pem: bytes, key_pem: bytes, chain: list[x509.Certificate], name: str) -> None:
         self.chain_pem = chain_pem
@@ -39,6 +42,9 @@ class KeyPair:
         self.name = name
         # What it may serve: DNS names of the SAN extension, the common name where there are none. Lower case.
         self.dns_names: list[str] = server_names(self.leaf)
+        # Name of the secret that it came from, else empty.
+        self.stat_name: str = ""
+        self.staple: OcspStaple | None = None
         self.is_ecdsa: bool = isinstance(self.leaf.public_key(), ec.EllipticCurvePublicKey)
 
 

@@ -51,15 +51,27 @@ def _der_text(value: bytes) -> str:
 
 
 def dns_name_matches(name: str, pattern: str) -> bool:
-    """RFC 6125 section 6.4.3, the wildcard being a whole leftmost label."""
+    """RFC 6125 section 6.4.3: a wildcard is part of the leftmost label, which then must not be an A-label."""
     name = name.lower()
     pattern = pattern.lower()
     if pattern == name:
         return True
-    if not pattern.startswith("*."):
+    label, dot, rest = pattern.partition(".")
+    name_label, name_dot, name_rest = name.partition(".")
+    if not dot or not name_dot or rest != name_rest or "*" in rest or label.startswith("xn--"):
         return False
-    _, dot, rest = name.partition(".")
-    return bool(dot) and rest == pattern[2:]
+    if label.count("*") != 1:
+        return False
+    before, _, after = label.partition("*")
+    return len(name_label) >= len(before) + len(after) and name_label.startswith(before) and name_label.endswith(after)
+
+
+def is_oid(text: str) -> bool:
+    try:
+        x509.ObjectIdentifier(text)
+    except ValueError:
+        return False
+    return True
 
 
 class SanMatcher:

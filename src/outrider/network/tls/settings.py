@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 
@@ -17,17 +16,19 @@ from outrider.network.tls.certificates import (
     load_trusted,
     parse_hash,
     parse_spki,
-)
-from outrider.network.tls.ciphers import (
-    CURVES,
-    DEFAULT_CIPHERS,
-    DEFAULT_CURVES,
-    VERSIONS,
-    openssl_ciphers,
-    unknown_curves,
+    pem_certificates,
 )
 from outrider.network.tls.data_source import LoadedData, read_data_source
-from outrider.network.tls.san_matcher import DNS, EMAIL, IP_ADDRESS, OTHER_NAME, URI, SanMatcher
+from outrider.network.tls.key_log import KeyLog
+from outrider.network.tls.ocsp_staple import OcspStaple
+from outrider.network.tls.parameters import TlsParameters
+from outrider.network.tls.san_matcher import DNS, EMAIL, IP_ADDRESS, OTHER_NAME, URI, SanMatcher, is_oid
+from outrider.network.tls.secrets import FollowedSecrets, find_secret
+
+if TYPE_CHECKING:
+    from outrider.network.tls.spiffe import SpiffeValidator
+
+SPIFFE_CONFIG: Final = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig"
 
 _SAN_KINDS: Final = {
     "DNS": DNS, "URI": URI, "EMAIL": EMAIL, "IP_ADDRESS": IP_ADDRESS, "OTHER_NAME": OTHER_NAME,
@@ -39,7 +40,7 @@ class ValidationSettings:
 
     __slots__ = (
         "trusted_ca", "trusted", "system_roots", "crl", "crl_leaf_only", "san_matchers", "hashes", "spki_hashes",
-        "allow_expired", "accept_untrusted",
+        "allow_expired", "accept_untrusted", "max_depth", "hide_authorities", "spiffe", "stat_name",
     )
 
     def __init__(self) -> None:
@@ -54,133 +55,109 @@ class ValidationSettings:
         self.allow_expired: bool = False
         # A chain that cannot be verified is let through.
         self.accept_untrusted: bool = False
+        # Certificates that may stand above the peer's, the root included; None = OpenSSL's limit (100).
+        self.max_depth: int | None = None
+        # Servers do not tell clients which authorities they trust.
+        self.hide_authorities: bool = False
+        # The custom validator, which takes the place of trusted_ca.
+        self.spiffe: SpiffeValidator | None = None
+        # Name of the secret that it came from, else empty.
+        self.stat_name: str = ""
 
     @property
     def verifies_chain(self) -> bool:
-        return self.trusted_ca is not None or self.system_roots
+        return self.trusted_ca is not None or self.system_roots or self.spiffe is not None
+
+    @property
+    def needs_certificate(self) -> bool:
+        """Whether a client must show a certificate even where `require_client_certificate` does not say so."""
+        checked = bool(self.hashes or self.spki_hashes or self.san_matchers) or self.spiffe is not None
+        return checked and not self.accept_untrusted
+
+    @property
+    def asks_for_certificate(self) -> bool:
+        """Whether servers ask for a certificate at all, and clients look at the server's."""
+        return self.verifies_chain or self.accept_untrusted or self.needs_certificate
 
 
 class TlsSettings:
     """`CommonTlsContext`."""
 
-    __slots__ = (
-        "minimum", "maximum", "ciphers", "curve", "alpn", "key_pairs", "validation", "key_log_path",
-    )
+    __slots__ = ("parameters", "alpn", "key_pairs", "validation", "key_log", "followed")
 
-    def __init__(self) -> None:
-        self.minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
-        self.maximum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
-        self.ciphers: str = openssl_ciphers(DEFAULT_CIPHERS)[0]
-        # OpenSSL's name of the only curve; empty = its defaults, X25519 first.
-        self.curve: str = ""
+    def __init__(self, is_client: bool) -> None:
+        self.parameters = TlsParameters(is_client)
         self.alpn: list[str] = []
         self.key_pairs: list[KeyPair] = []
         self.validation: ValidationSettings | None = None
-        self.key_log_path: str = ""
+        self.key_log: KeyLog | None = None
+        # Files of secrets that are followed while running (SDS from the file system).
+        self.followed = FollowedSecrets()
 
 
 def read_tls(view: View | None, secrets: Mapping[str, object], is_client: bool, owner: View) -> TlsSettings:
     """Raises ConfigError. `secrets` are the bootstrap's, as views of `Secret`; `owner` is the context's message."""
-    settings = TlsSettings()
-    if is_client:
-        # As Envoy: clients speak TLS 1.2 unless told otherwise.
-        settings.maximum = ssl.TLSVersion.TLSv1_2
+    settings = TlsSettings(is_client)
     if view is None:
         return settings
-    _read_parameters(view.message("tls_params"), settings, is_client)
+    settings.parameters.read(view.message("tls_params"))
     settings.alpn = _read_alpn(view)
-    settings.key_pairs = _read_key_pairs(view, secrets, is_client)
-    settings.validation = _read_validation_choice(view, secrets)
+    settings.key_pairs = _read_key_pairs(view, secrets, is_client, settings.followed)
+    settings.validation = _read_validation_choice(view, secrets, is_client, settings.followed)
     log = view.message("key_log")
     if log is not None:
-        settings.key_log_path = log.text("path")
+        settings.key_log = KeyLog(log)
+    settings.followed.check_support()
+    settings.followed.note()
     return settings
-
-
-def _read_parameters(view: View | None, settings: TlsSettings, is_client: bool) -> None:
-    if view is None:
-        return
-    lowest = view.enum("tls_minimum_protocol_version")
-    highest = view.enum("tls_maximum_protocol_version")
-    settings.minimum = VERSIONS.get(lowest, settings.minimum)
-    settings.maximum = VERSIONS.get(highest, settings.maximum)
-    suites = view.texts("cipher_suites")
-    if suites:
-        settings.ciphers, unknown = openssl_ciphers(suites)
-        if unknown:
-            raise view.error(
-                f"Failed to initialize cipher suites {':'.join(suites)}. The following ciphers were rejected when "
-                f"tried individually: {', '.join(unknown)}",
-                "cipher_suites",
-            )
-    curves = view.texts("ecdh_curves")
-    if curves:
-        if unknown_curves(curves):
-            raise view.error(f"Failed to initialize ECDH curves {':'.join(curves)}", "ecdh_curves")
-        if len(curves) == 1 and curves[0] in CURVES:
-            settings.curve = CURVES[curves[0]]
-        elif curves not in DEFAULT_CURVES:
-            raise view.error(
-                f"the curves {':'.join(curves)} cannot be set with this Python's ssl module: one NIST curve, or the "
-                "default list can",
-                "ecdh_curves",
-            )
 
 
 def _read_alpn(view: View) -> list[str]:
     protocols = view.texts("alpn_protocols")
     for protocol in protocols:
-        if not protocol or len(protocol.encode()) > 255:
+        if len(protocol.encode()) > 255:
             raise view.error("Invalid ALPN protocol string", "alpn_protocols")
-    return protocols
+    return [protocol for protocol in protocols if protocol]
 
 
 # --- certificates ---
 
 
-def _read_key_pairs(view: View, secrets: Mapping[str, object], is_client: bool) -> list[KeyPair]:
+def _read_key_pairs(
+    view: View, secrets: Mapping[str, object], is_client: bool, followed: FollowedSecrets
+) -> list[KeyPair]:
     inline = view.messages("tls_certificates")
     by_name = view.messages("tls_certificate_sds_secret_configs")
     if is_client and len(inline) + len(by_name) > 1:
         raise view.error("Multiple TLS certificates are not supported for client contexts", "tls_certificates")
     pairs = [pair for each in inline if (pair := read_certificate(each, is_client)) is not None]
     for reference in by_name:
-        secret = static_secret(reference, secrets, "tls_certificate", "Unknown static secret")
-        if secret is not None:
-            pair = read_certificate(secret, is_client)
-            if pair is not None:
-                pairs.append(pair)
+        secret = find_secret(reference, secrets, "tls_certificate", "Unknown static secret", followed)
+        pair = read_certificate(secret, is_client)
+        if pair is not None:
+            pair.stat_name = reference.text("name")
+            pairs.append(pair)
     return pairs
-
-
-def static_secret(reference: View, secrets: Mapping[str, object], kind: str, complaint: str) -> View | None:
-    """A secret of the bootstrap. One with `sds_config` would have to be fetched: that field stays unread."""
-    name = reference.text("name")
-    if reference.has("sds_config"):
-        return None
-    secret = secrets.get(name)
-    if not isinstance(secret, View) or secret.which("type") != kind:
-        raise reference.error(f"{complaint}: {name}", "name")
-    return secret.message(kind)
 
 
 def read_certificate(view: View, is_client: bool = False) -> KeyPair | None:
     """A `TlsCertificate`. Raises ConfigError; None for an empty one of a client."""
     password = read_data_source(view.message("password"), allow_empty=True)
     secret = password.content if password is not None and password.content else None
-    # Certificates that come from files are read once, with the configuration; Envoy needs SDS to watch them, too.
+    # Files named by the configuration itself are read once; Envoy, too, follows those of secrets only.
     view.accept("watched_directory")
     if view.has("pkcs12"):
         bundle = read_data_source(view.message("pkcs12"))
         assert bundle is not None
         if view.has("certificate_chain") or view.has("private_key"):
-            raise view.error("Certificate configuration can't have both pkcs12 and certificate_chain or private_key")
+            both = "certificate_chain" if view.has("certificate_chain") else "private_key"
+            raise view.error(f"Certificate configuration can't have both pkcs12 and {both}", both)
         return load_pkcs12(bundle, secret, view)
     chain = read_data_source(view.message("certificate_chain"), allow_empty=True)
     if chain is None or not chain.content:
         if is_client:
             return None
-        raise view.error("Server TlsCertificates must have a certificate specified")
+        raise view.error("Failed to load incomplete certificate from : certificate chain not set", "certificate_chain")
     key_view = view.message("private_key")
     key: LoadedData | None
     if key_view is not None and key_view.which("specifier") == "filename":
@@ -189,7 +166,11 @@ def read_certificate(view: View, is_client: bool = False) -> KeyPair | None:
         key = read_data_source(key_view, allow_empty=True)
     if key is None or not key.content:
         raise view.error("Failed to load incomplete private key from path: ", "private_key")
-    return load_key_pair(chain, key, secret, view)
+    pair = load_key_pair(chain, key, secret, view)
+    staple = read_data_source(view.message("ocsp_staple"))
+    if staple is not None:
+        pair.staple = OcspStaple(staple.content, pair.leaf, view)
+    return pair
 
 
 def _key_from_file(view: View) -> LoadedData:
@@ -204,18 +185,23 @@ def _key_from_file(view: View) -> LoadedData:
 # --- validation ---
 
 
-def _read_validation_choice(view: View, secrets: Mapping[str, object]) -> ValidationSettings | None:
+def _read_validation_choice(
+    view: View, secrets: Mapping[str, object], is_client: bool, followed: FollowedSecrets
+) -> ValidationSettings | None:
     kind = view.which("validation_context_type")
     complaint = "Unknown static certificate validation context"
     if kind == "validation_context":
         given = view.message("validation_context")
         assert given is not None
-        return read_validation([given])
+        return read_validation([given], is_client)
     if kind == "validation_context_sds_secret_config":
         reference = view.message("validation_context_sds_secret_config")
         assert reference is not None
-        secret = static_secret(reference, secrets, "validation_context", complaint)
-        return None if secret is None else read_validation([secret])
+        settings = read_validation(
+            [find_secret(reference, secrets, "validation_context", complaint, followed)], is_client
+        )
+        settings.stat_name = reference.text("name")
+        return settings
     if kind == "combined_validation_context":
         combined = view.message("combined_validation_context")
         assert combined is not None
@@ -225,18 +211,25 @@ def _read_validation_choice(view: View, secrets: Mapping[str, object]) -> Valida
             views.append(default)
         reference = combined.message("validation_context_sds_secret_config")
         if reference is not None:
-            secret = static_secret(reference, secrets, "validation_context", complaint)
-            if secret is not None:
-                views.append(secret)
-        return read_validation(views)
+            views.append(find_secret(reference, secrets, "validation_context", complaint, followed))
+        settings = read_validation(views, is_client)
+        if reference is not None:
+            settings.stat_name = reference.text("name")
+        return settings
     return None
 
 
-def read_validation(views: list[View]) -> ValidationSettings:
+def read_validation(views: list[View], is_client: bool) -> ValidationSettings:
     """One context, or several merged: later ones win, lists are joined. Raises ConfigError."""
     settings = ValidationSettings()
     for view in views:
         _read_one_validation(view, settings)
+    for view in views:
+        _read_custom_validator(view, settings, is_client)
+    if settings.allow_expired and not settings.verifies_chain:
+        raise views[-1].error(
+            "Certificate validity period is always ignored without trusted CA", "allow_expired_certificate"
+        )
     if settings.crl is not None and settings.trusted_ca is None:
         raise views[-1].error(f"Failed to load CRL from {settings.crl.name} without trusted CA", "crl")
     if settings.san_matchers and not settings.verifies_chain:
@@ -265,8 +258,8 @@ def _read_one_validation(view: View, settings: ValidationSettings) -> None:
         if kind is None or inner is None:
             raise matcher.error("Subject Alt Name matcher needs a type and a matcher")
         oid = matcher.text("oid")
-        if kind == OTHER_NAME and not oid:
-            raise matcher.error("Must specify OID if SAN type is OTHER_NAME", "oid")
+        if kind == OTHER_NAME and not is_oid(oid):
+            raise matcher.error(f"Failed to create SAN matcher for OTHER_NAME with OID: {oid}", "oid")
         settings.san_matchers.append(SanMatcher(kind, parse_string_matcher(inner), oid))
     for older in view.messages("match_subject_alt_names"):
         # Deprecated: any of these kinds.
@@ -277,3 +270,33 @@ def _read_one_validation(view: View, settings: ValidationSettings) -> None:
     settings.allow_expired = settings.allow_expired or view.flag("allow_expired_certificate")
     if view.enum("trust_chain_verification") == "ACCEPT_UNTRUSTED":
         settings.accept_untrusted = True
+    if view.has("max_verify_depth"):
+        settings.max_depth = view.integer("max_verify_depth")
+    settings.hide_authorities = settings.hide_authorities or view.flag("suppress_client_ca_list")
+
+
+def _read_custom_validator(view: View, settings: ValidationSettings, is_client: bool) -> None:
+    extension = view.message("custom_validator_config")
+    if extension is None or extension.any_type("typed_config") != SPIFFE_CONFIG:
+        if extension is not None:
+            raise extension.error(
+                f"Failed to find factory for {extension.any_type('typed_config') or extension.text('name')}"
+            )
+        return
+    extension.text("name")
+    config = extension.any("typed_config")
+    bundles: dict[str, list[x509.Certificate]] = {}
+    for domain in config.messages("trust_domains"):
+        name = domain.text("name")
+        if name in bundles:
+            raise domain.error(f"Multiple trust bundles are given for one trust domain for {name}, workload:", "name")
+        bundle = read_data_source(domain.message("trust_bundle"))
+        try:
+            bundles[name] = pem_certificates(bundle.content) if bundle is not None else []
+        except ValueError:
+            bundles[name] = []
+        if not bundles[name]:
+            raise domain.error(f"Failed to load trusted CA certificate for {name}", "trust_bundle")
+    from outrider.network.tls.spiffe import SpiffeValidator
+
+    settings.spiffe = SpiffeValidator(bundles, settings.san_matchers, is_client, settings.allow_expired)

@@ -1,44 +1,68 @@
-"""One TLS connection as an engine: OpenSSL between two memory buffers."""
+"""One TLS connection as an engine: OpenSSL between two memory buffers.
+
+Bytes from the wire go into one BIO and come out of SSL_read, as many as there are at once; what is written goes through
+SSL_write, and the records leave the other BIO in one piece. Nothing is kept here but what OpenSSL keeps: an unfinished
+record, and what was written before the handshake is done.
+"""
 
 from __future__ import annotations
 
-import ssl
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from outrider.data.stream_info import SslInfo
-from outrider.network.tls.ciphers import GROUP_NAMES, SIGALG_NAMES
-from outrider.network.tls.errors import failure_text, tls_error, verify_failed
-from outrider.network.tls.info import TlsInfo
-from outrider.network.tls.peek import HandshakePeek
-from outrider.network.tls.validation import check_peer
+from outrider.network.tls.callbacks import ACTIVE
+from outrider.network.tls.error_text import (
+    NO_CLIENT_CERTIFICATE,
+    VERIFY_FAILED,
+    failure_text,
+    key_usage_text,
+    reason_name,
+)
+from outrider.network.tls.info import TlsInfo, selected_alpn
+from outrider.network.tls.openssl import (
+    READ_BUFFER,
+    READ_SIZE,
+    WRITE_BUFFER,
+    WRITE_CHUNK,
+    WRITE_SIZE,
+    OpenSslError,
+    ffi,
+    lib,
+    take_errors,
+)
+from outrider.network.tls.peer_check import PeerCheck
+from outrider.network.tls.signature import key_usage_fits, signature_algorithm
 from outrider.network.transport_socket import TransportSocket, TransportSocketCallbacks
 
 if TYPE_CHECKING:
+    from outrider.network.tls.context import TlsContext
     from outrider.network.tls.factory import TlsFactory
 
-_READ_SIZE: Final = 65536
 # Plaintext that is kept until the handshake is done. Whoever writes that early is us; a tunnel may do so.
 _MAX_EARLY: Final = 16 * 1024 * 1024
+# What a peer may send before its handshake is done: more than any certificate chain takes.
+_MAX_HANDSHAKE: Final = 512 * 1024
 
 _HANDSHAKE: Final = 0
 _OPEN: Final = 1
 _FAILED: Final = 2
 
+_WANT_READ: Final[int] = lib.SSL_ERROR_WANT_READ
+_ZERO_RETURN: Final[int] = lib.SSL_ERROR_ZERO_RETURN
+_HANDSHAKE_FAILURE: Final = 1040
+
 
 class TlsTransportSocket(TransportSocket):
-    """See the module. `wanted_sans` replace the configured SAN matchers of a client."""
+    """See the module. `alpn` is the extension's list where it differs from the context's."""
 
     def __init__(
-        self, factory: TlsFactory, context: ssl.SSLContext, server_name: str, wanted_sans: tuple[str, ...]
+        self, factory: TlsFactory, context: TlsContext, server_name: str, wanted: tuple[str, ...], alpn: bytes
     ) -> None:
         self.factory = factory
-        self.wanted_sans = wanted_sans
-        self.server_name = server_name
-        self.incoming = ssl.MemoryBIO()
-        self.outgoing = ssl.MemoryBIO()
-        self.engine: ssl.SSLObject = context.wrap_bio(
-            self.incoming, self.outgoing, server_side=not factory.is_client, server_hostname=server_name or None
-        )
+        self.context = context
+        self.is_client: bool = context.is_client
+        self.server_name: str = server_name
+        self.verify = PeerCheck(context.settings.validation, wanted, context.stats)
         self.callbacks: TransportSocketCallbacks | None = None
         self.state: int = _HANDSHAKE
         self.early: list[bytes] = []
@@ -48,12 +72,29 @@ class TlsTransportSocket(TransportSocket):
         self.read_ended: bool = False
         self.failure: str = ""
         self.info: TlsInfo | None = None
-        # The peer has sent anything but one flight's worth of alert.
+        # Bytes of the handshake received.
         self.heard: int = 0
-        self.peek: HandshakePeek | None = HandshakePeek()
-        # Certificate that this side showed.
-        self.local_der: bytes = factory.default_local_der
-        factory.prepare(self)
+        # A client's session is still to be kept: TLS 1.3 sends tickets after the handshake.
+        self.keep_session: bool = False
+        # A session stands for a certificate that was checked for these names.
+        self.session_name: str = "\0".join((server_name, *wanted))
+        ssl = ffi.gc(lib.SSL_new(context.handle), lib.SSL_free)
+        self.ssl: Any = ssl
+        # The connection owns its BIOs.
+        self.incoming: Any = lib.BIO_new(lib.BIO_s_mem())
+        self.outgoing: Any = lib.BIO_new(lib.BIO_s_mem())
+        lib.BIO_set_mem_eof_return(self.incoming, -1)
+        lib.BIO_set_mem_eof_return(self.outgoing, -1)
+        lib.SSL_set_bio(ssl, self.incoming, self.outgoing)
+        if self.is_client:
+            lib.SSL_set_connect_state(ssl)
+            if server_name:
+                lib.SSL_set_tlsext_host_name(ssl, server_name.encode())
+            if alpn:
+                lib.SSL_set_alpn_protos(ssl, alpn, len(alpn))
+            factory.resume_session(self)
+        else:
+            lib.SSL_set_accept_state(ssl)
 
     # --- from the connection ---
 
@@ -61,17 +102,18 @@ class TlsTransportSocket(TransportSocket):
         self.callbacks = callbacks
 
     def on_transport_connected(self) -> None:
-        self._handshake()
+        # A server has nothing to say before the client has spoken.
+        if self.is_client and self.state == _HANDSHAKE:
+            self._handshake()
 
     def on_raw_data(self, data: bytes) -> None:
-        if self.state == _FAILED:
+        state = self.state
+        if state == _FAILED:
             return
-        self.incoming.write(data)
-        if self.state == _HANDSHAKE:
-            if self.peek is not None and self.factory.is_client:
-                self.peek.add(data)
+        lib.BIO_write(self.incoming, data, len(data))
+        if state == _HANDSHAKE:
+            self.heard += len(data)
             self._handshake()
-            self.heard += 1
             if self.state != _OPEN:
                 return
         self._read()
@@ -82,32 +124,26 @@ class TlsTransportSocket(TransportSocket):
             return
         if self.state == _HANDSHAKE:
             # The peer went away without a word: no error of TLS, and nothing to say about it.
-            if self.factory.is_client:
+            if self.is_client:
                 self.state = _FAILED
                 callbacks.deliver(b"", True)
             else:
                 self._fail("")
             return
         if not self.read_ended:
+            # Without close_notify it counts as the end as well, as in Envoy: HTTP knows what is cut off.
             self.read_ended = True
             callbacks.deliver(b"", True)
 
     def write(self, data: bytes, end_stream: bool) -> None:
-        if self.state == _FAILED or self.write_ended:
+        if self.state != _OPEN:
+            if self.state == _HANDSHAKE and not self.write_ended:
+                self._keep_early(data, end_stream)
             return
-        if self.state == _HANDSHAKE:
-            if data and self.early_size + len(data) <= _MAX_EARLY:
-                self.early.append(data)
-                self.early_size += len(data)
-            self.early_end = self.early_end or end_stream
+        if self.write_ended:
             return
-        if data:
-            try:
-                self.engine.write(data)
-            except ssl.SSLError as error:
-                self._fail(failure_text(error, False))
-                return
-            self._flush()
+        if data and not self._write(data):
+            return
         if end_stream:
             self.write_ended = True
             self._close_notify()
@@ -120,7 +156,9 @@ class TlsTransportSocket(TransportSocket):
             self._close_notify()
 
     def on_closed(self) -> None:
-        self.factory.remember_session(self)
+        if self.keep_session and self.state == _OPEN:
+            self.factory.remember_session(self)
+        self.keep_session = False
         self.callbacks = None
 
     def pending_bytes(self) -> int:
@@ -130,71 +168,125 @@ class TlsTransportSocket(TransportSocket):
         return self.info
 
     def protocol(self) -> str:
-        return (self.engine.selected_alpn_protocol() or "") if self.state == _OPEN else ""
+        return selected_alpn(self.ssl) if self.state == _OPEN else ""
 
     def failure_reason(self) -> str:
         return self.failure
 
     # --- the engine ---
 
+    def _keep_early(self, data: bytes, end_stream: bool) -> None:
+        if data and self.early_size + len(data) <= _MAX_EARLY:
+            self.early.append(data)
+            self.early_size += len(data)
+        self.early_end = self.early_end or end_stream
+
+    def _write(self, data: bytes) -> bool:
+        """Encrypt and send. False: the connection has failed."""
+        ssl = self.ssl
+        size = len(data)
+        if size <= WRITE_CHUNK:
+            if lib.SSL_write(ssl, data, size) != size:
+                self._broken()
+                return False
+            self._flush()
+            return self.state == _OPEN
+        whole = ffi.from_buffer(data)
+        position = 0
+        while position < size:
+            chunk = min(WRITE_CHUNK, size - position)
+            if lib.SSL_write(ssl, whole + position, chunk) != chunk:
+                self._broken()
+                return False
+            position += chunk
+            self._flush()
+            if self.state != _OPEN or self.callbacks is None:
+                return False
+        return True
+
     def _flush(self) -> None:
-        outgoing = self.outgoing
-        if outgoing.pending and self.callbacks is not None:
-            data = outgoing.read()
-            if self.peek is not None and not self.factory.is_client:
-                self.peek.add(data)
-            self.callbacks.raw_write(data)
+        """Hand what OpenSSL has to say to the wire, in as few pieces as the buffer allows."""
+        while True:
+            size = lib.BIO_read(self.outgoing, WRITE_BUFFER, WRITE_SIZE)
+            if size <= 0 or self.callbacks is None:
+                return
+            self.callbacks.raw_write(ffi.buffer(WRITE_BUFFER, size)[:])
+            if size < WRITE_SIZE:
+                return
 
     def _handshake(self) -> None:
-        try:
-            self.engine.do_handshake()
-        except ssl.SSLWantReadError:
+        ssl = self.ssl
+        ACTIVE.socket = self
+        result = lib.SSL_do_handshake(ssl)
+        ACTIVE.socket = None
+        if result == 1:
             self._flush()
+            self._on_handshake_done()
             return
-        except ssl.SSLError as error:
-            # The alert goes out before the connection is closed.
-            self._flush()
-            self._on_handshake_error(error)
-            return
-        except ssl.CertificateError as error:
-            self._flush()
-            self._fail(verify_failed(str(error)))
-            return
+        error = lib.SSL_get_error(ssl, result)
+        # The alert goes out before the connection is closed.
         self._flush()
-        self._on_handshake_done()
+        if error != _WANT_READ:
+            self._on_handshake_error(take_errors())
+        elif self.heard > _MAX_HANDSHAKE:
+            self.context.stats.connection_error.inc()
+            self._fail(failure_text([OpenSslError("SSL routines", 0, "excessive message size")], ""))
 
-    def _on_handshake_error(self, error: ssl.SSLError) -> None:
-        stats = self.factory.stats
-        if isinstance(error, ssl.SSLCertVerificationError):
-            stats.fail_verify_error.inc()
-        elif error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+    def _on_handshake_error(self, errors: list[OpenSslError]) -> None:
+        stats = self.context.stats
+        names = [reason_name(error) for error in errors]
+        if NO_CLIENT_CERTIFICATE in names:
             stats.fail_verify_no_cert.inc()
-            self._fail(tls_error(error.reason, "peer did not provide required client certificate"))
-            return
-        else:
+        elif VERIFY_FAILED not in names:
             stats.connection_error.inc()
-        self._fail(failure_text(error, self.heard == 0))
+        if self.is_client and len(errors) == 1 and errors[0].reason == _HANDSHAKE_FAILURE and self._first_answer():
+            # BoringSSL says where the alert came.
+            errors.append(OpenSslError("SSL routines", 0, "handshake failure on client hello"))
+        self._fail(failure_text(errors, self.verify.details))
+
+    def _first_answer(self) -> bool:
+        """Whether nothing but an alert has come from the server."""
+        return self.heard <= 7
 
     def _on_handshake_done(self) -> None:
-        factory = self.factory
-        stats = factory.stats
-        der = self.engine.getpeercert(True) or b""
-        if der:
-            refusal = check_peer(der, factory.settings.validation, self.wanted_sans, stats)
-            if refusal:
-                self._fail(verify_failed(refusal))
-                return
-        elif not factory.accepts_no_certificate():
-            stats.fail_verify_no_cert.inc()
-            self._fail(
-                tls_error("PEER_DID_NOT_RETURN_A_CERTIFICATE", "peer did not provide required client certificate")
-            )
-            return
-        else:
-            stats.no_certificate.inc()
+        check = self.verify
+        stats = self.context.stats
+        info = TlsInfo(self.ssl, self.is_client, self.server_name, check.validated)
+        reused = lib.SSL_session_reused(self.ssl) == 1
         self.state = _OPEN
-        self.info = TlsInfo(self.engine, self.server_name, self.local_der, bool(der) and factory.validates())
-        self._count()
+        self.info = info
+        validation = check.validation
+        presented = check.leaf_checked
+        if not presented and not reused and validation is not None and validation.asks_for_certificate:
+            # A certificate that was not checked must not pass.
+            if info.peer_presented():
+                self._fail(failure_text([OpenSslError("SSL routines", 0, "certificate verify failed")], "not checked"))
+                return
+        if self.is_client and not reused and not key_usage_fits(info):
+            stats.connection_error.inc()
+            self._fail(key_usage_text())
+            return
+        stats.handshake.inc()
+        if reused:
+            stats.session_reused.inc()
+        shown = self.is_client or presented or (reused and info.peer_presented())
+        if not shown:
+            stats.no_certificate.inc()
+        stats.count("ciphers", info.cipher())
+        version = info.tls_version()
+        stats.count("versions", version)
+        group = info.group()
+        if group:
+            stats.count("curves", group)
+        if shown:
+            algorithm = signature_algorithm(info)
+            if algorithm:
+                stats.count("sigalgs", algorithm)
+        if self.is_client and self.factory.keeps_sessions():
+            if version == "TLSv1.3":
+                self.keep_session = True
+            else:
+                self.factory.remember_session(self)
         callbacks = self.callbacks
         if callbacks is None:
             return
@@ -205,74 +297,58 @@ class TlsTransportSocket(TransportSocket):
             self.early_size = 0
             self.write(data, self.early_end)
 
-    def _count(self) -> None:
-        stats = self.factory.stats
-        stats.handshake.inc()
-        engine = self.engine
-        if engine.session_reused:
-            stats.session_reused.inc()
-        used = engine.cipher()
-        if used is not None:
-            stats.count("ciphers", used[0])
-        version = engine.version()
-        if version is not None:
-            stats.count("versions", version)
-        peek = self.peek
-        self.peek = None
-        if peek is not None:
-            group, scheme = peek.read()
-            name = GROUP_NAMES.get(group)
-            if name is not None:
-                stats.count("curves", name)
-            # A server learns its client's algorithm only in encrypted messages.
-            algorithm = SIGALG_NAMES.get(scheme) if self.factory.is_client else None
-            if algorithm is not None:
-                stats.count("sigalgs", algorithm)
-
     def _read(self) -> None:
-        callbacks = self.callbacks
-        engine = self.engine
-        incoming = self.incoming
-        chunks: list[bytes] = []
-        ended = False
-        error: ssl.SSLError | None = None
+        """Decrypt all that has come, and deliver it in pieces of at most the buffer's size."""
+        ssl = self.ssl
+        filled = 0
         while True:
-            try:
-                chunk = engine.read(_READ_SIZE)
-            except ssl.SSLWantReadError:
-                break
-            except ssl.SSLZeroReturnError:
-                ended = True
-                break
-            except ssl.SSLError as caught:
-                error = caught
-                break
-            if not chunk:
-                ended = True
-                break
-            chunks.append(chunk)
-            # Asking for more when there is none costs an exception.
-            if not incoming.pending and not engine.pending():
-                break
+            size = lib.SSL_read(ssl, READ_BUFFER + filled, READ_SIZE - filled)
+            if size > 0:
+                filled += size
+                if filled < READ_SIZE:
+                    continue
+                data = ffi.buffer(READ_BUFFER, filled)[:]
+                filled = 0
+                if self.callbacks is None:
+                    return
+                self.callbacks.deliver(data, False)
+                if self.callbacks is None or self.state != _OPEN:
+                    return
+                continue
+            error = lib.SSL_get_error(ssl, size)
+            break
+        data = ffi.buffer(READ_BUFFER, filled)[:] if filled else b""
+        if self.keep_session and filled:
+            # The server's tickets come before its first answer.
+            self.keep_session = False
+            self.factory.remember_session(self)
         # Answers to key updates and the like.
         self._flush()
+        callbacks = self.callbacks
         if callbacks is None:
             return
-        if chunks:
-            callbacks.deliver(chunks[0] if len(chunks) == 1 else b"".join(chunks), False)
-        if ended and not self.read_ended:
-            self.read_ended = True
-            callbacks.deliver(b"", True)
-        elif error is not None:
-            self.factory.stats.connection_error.inc()
-            self._fail(failure_text(error, False))
+        if error == _WANT_READ:
+            if data:
+                callbacks.deliver(data, False)
+        elif error == _ZERO_RETURN:
+            if not self.read_ended:
+                self.read_ended = True
+                callbacks.deliver(data, True)
+        else:
+            errors = take_errors()
+            if data:
+                callbacks.deliver(data, False)
+            self.context.stats.connection_error.inc()
+            self._fail(failure_text(errors, ""))
+
+    def _broken(self) -> None:
+        """SSL_write did not take everything: the connection cannot go on."""
+        self.context.stats.connection_error.inc()
+        self._fail(failure_text(take_errors(), ""))
 
     def _close_notify(self) -> None:
-        try:
-            self.engine.unwrap()
-        except (ssl.SSLError, ValueError):
-            # The peer's answer has not come, which nobody waits for.
-            pass
+        if lib.SSL_shutdown(self.ssl) < 0:
+            take_errors()
         self._flush()
 
     def _fail(self, details: str) -> None:

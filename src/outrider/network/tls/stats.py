@@ -15,7 +15,8 @@ class SslStats:
 
     __slots__ = (
         "scope", "connection_error", "fail_verify_cert_hash", "fail_verify_error", "fail_verify_no_cert",
-        "fail_verify_san", "handshake", "no_certificate", "session_reused", "_seen",
+        "fail_verify_san", "handshake", "no_certificate", "session_reused", "ocsp_staple_omitted",
+        "ocsp_staple_requests", "ocsp_staple_responses", "_seen",
     )
 
     def __init__(self, scope: Scope) -> None:
@@ -28,8 +29,10 @@ class SslStats:
         self.handshake: Counter = scope.counter("ssl.handshake")
         self.no_certificate: Counter = scope.counter("ssl.no_certificate")
         self.session_reused: Counter = scope.counter("ssl.session_reused")
-        for name in ("failed", "omitted", "requests", "responses"):
-            scope.counter("ssl.ocsp_staple_" + name)
+        self.ocsp_staple_omitted: Counter = scope.counter("ssl.ocsp_staple_omitted")
+        self.ocsp_staple_requests: Counter = scope.counter("ssl.ocsp_staple_requests")
+        self.ocsp_staple_responses: Counter = scope.counter("ssl.ocsp_staple_responses")
+        scope.counter("ssl.ocsp_staple_failed")
         self._seen: dict[str, Counter] = {}
 
     def count(self, family: str, name: str) -> None:
