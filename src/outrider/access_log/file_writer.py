@@ -125,7 +125,8 @@ class FileThread:
         rest = memoryview(data)
         while rest:
             try:
-                rest = rest[os.write(self._fd, rest) :]
+                written = os.write(self._fd, rest)
+                rest = rest[written:]
             except BlockingIOError:
                 # A terminal or pipe that somebody else made non-blocking.
                 select.select([], [self._fd], [])
