@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.support.ports import free_port
-from tests.support.proxy_process import ProxyProcess, outrider_command
+from tests.support.proxy_process import ProxyProcess, ask_admin, outrider_command
 
 ECHO = {
     "name": "envoy.filters.network.echo",
@@ -503,3 +503,45 @@ def test_a_worker_that_does_not_turn_is_counted_and_killed(start: Starter) -> No
     stats = proxy.admin("/stats?filter=workers.watchdog").body
     assert stats == "workers.watchdog_mega_miss: 1\nworkers.watchdog_miss: 1\n"
     assert echoes(port)
+
+
+def test_bootstrap_odds_and_ends(start: Starter, tmp_path: Path) -> None:
+    """A flag file that says drain, a version for the stats, a pattern for the log."""
+    port, admin = free_port(), free_port()
+    (tmp_path / "drain").touch()
+    config = bootstrap(
+        admin, listener(port), flags_path=str(tmp_path), stats_server_version_override=12345,
+        application_log_config={"log_format": {"text_format": "<%l> %v"}},
+    )  # fmt: skip
+    file = tmp_path / "outrider.yaml"
+    file.write_text(config)
+    proxy = subprocess.Popen(
+        [*outrider_command(), "-c", str(file), "--concurrency", "1"], stderr=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        assert wait_for(lambda: answers(admin, "/ready") == (503, "DRAINING\n"), 15.0)
+        assert answers(admin, "/stats?filter=server.version") == (200, "server.version: 12345\n")
+        assert answers(admin, "/stats?filter=server.live") == (200, "server.live: 0\n")
+        assert echoes(port)
+    finally:
+        proxy.terminate()
+        _, errors = proxy.communicate(timeout=5)
+    assert b"\n<info> starting main dispatch loop\n" in errors
+
+
+def answers(port: int, path: str) -> tuple[int, str] | None:
+    try:
+        answer = ask_admin(port, path)
+    except OSError:
+        return None
+    return answer.status, answer.body
+
+
+def test_disabled_extensions_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(bootstrap(free_port(), listener(free_port())))
+    name = "envoy.filters.network/envoy.filters.network.echo"
+    done = run(["--mode", "validate", "-c", str(file), "--disable-extensions", name])
+    assert done.returncode == 1
+    assert "Didn't find a registered implementation for 'envoy.filters.network.echo'" in done.stderr
+    assert run(["--mode", "validate", "-c", str(file), "--disable-extensions", "zz/zz"]).returncode == 0

@@ -105,7 +105,6 @@ class BootstrapSettings:
         )
         self.worker_cpu_affinity: bool = view.flag("enable_worker_cpu_affinity")
         self.flags_path: str = view.text("flags_path")
-        self.header_prefix: str = view.text("header_prefix") or "x-envoy"
         self.log_format: object = read_log_format(view)
         accept_fixed(view)
 
@@ -120,7 +119,6 @@ class BootstrapSettings:
         info.node_sub_zone = node.locality.sub_zone
         info.node_metadata = _plain_struct(node.metadata)
         info.node_user_agent = node.user_agent_name
-        info.header_prefix = self.header_prefix
         info.hostname = os.uname().nodename
         info.drain_time_s = float(options.drain_time_s)
         info.drain_gradual = options.drain_strategy == "gradual"

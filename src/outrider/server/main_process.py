@@ -78,6 +78,8 @@ class MainProcess(SupervisorOwner):
         self._watchdog_due_s = 0.0
         self._timers: dict[str, asyncio.TimerHandle] = {}
         runtime.on_change = self._runtime_changed
+        if settings.version_override is not None:
+            self.stats.version.set(settings.version_override)
 
     # --- life ------------------------------------------------------------------------------------------------------
 
@@ -140,6 +142,11 @@ class MainProcess(SupervisorOwner):
         self.stats.initialization_time_ms.record(int((time.time() - self.plan.start_time_s) * 1000))
         self.serves = True
         self.stats.live.set(1)
+        flags = self.plan.settings.flags_path
+        if flags and os.path.exists(os.path.join(flags, "drain")):
+            # Envoy: a server started with this flag file fails its health check until told otherwise.
+            _log.info("starting in drain mode: %s/drain exists", flags)
+            self.fail_health_check(True)
         if self.on_live is not None:
             self.on_live()
         self.stats.state.set(LIVE)
