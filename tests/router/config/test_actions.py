@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from outrider.config.errors import ConfigError
 from outrider.router.config.redirect import DirectResponseRoute, RedirectRoute
 from outrider.router.config.route_entry import RouteEntry
 from tests.router.config.support import find, load, make_context, one_host, request, stream_info
@@ -256,7 +257,8 @@ def test_weighted_clusters() -> None:
     route = {"weighted_clusters": {"clusters": clusters, "runtime_key_prefix": "k"}}
     assert [chosen(route, value) for value in (0, 9, 10, 99, 100)] == ["c1", "c1", "c3", "c3", "c1"]
     assert chosen(route, 5, {"k.c1": 0, "k.c2": 10}) == "c2"
-    assert chosen(route, 5, {"k.c1": 0, "k.c2": 0, "k.c3": 0}) is None
+    with pytest.raises(ConfigError, match="Sum of weights"):
+        chosen(route, 5, {"k.c1": 0, "k.c2": 0, "k.c3": 0})
     route = {"weighted_clusters": {"clusters": clusters, "header_name": "x-n"}}
     assert chosen(route, 0, headers={"x-n": "10"}) == "c3"
     assert chosen(route, 0, headers={"x-n": "ten"}) == "c1"

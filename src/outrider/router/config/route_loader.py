@@ -252,7 +252,11 @@ class RouteLoader:
             raise view.error(
                 f"The sum of weights of all weighted clusters of route {route.name} exceeds {_MAX_WEIGHT}", "clusters"
             )
-        if route.total == 0 and not prefix:
+        total = route.total
+        if prefix:
+            runtime = self.context.runtime
+            total = sum([runtime.get_integer(key, route.weights[i]) for i, key in enumerate(route.runtime_keys)])
+        if total == 0:
             raise view.error("Sum of weights in the weighted_cluster must be greater than 0.", "clusters")
 
     def _load_choice(self, view: View, choice: RouteEntry, route: RouteEntry) -> None:
