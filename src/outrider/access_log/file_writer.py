@@ -43,10 +43,10 @@ _REOPEN: Final[list[bytes]] = []
 
 
 class FileStats:
-    """Envoy's `filesystem.*`, and `write_dropped` for lines that found the backlog full."""
+    """Envoy's `filesystem.*`, and `write_dropped`, made when the first line finds the backlog full."""
 
     __slots__ = (
-        "write_buffered", "write_completed", "write_failed", "flushed_by_timer", "reopen_failed", "write_dropped",
+        "write_buffered", "write_completed", "write_failed", "flushed_by_timer", "reopen_failed", "_scope",
         "write_total_buffered",
     )  # fmt: skip
 
@@ -57,8 +57,11 @@ class FileStats:
         self.write_failed = inner.counter("write_failed")
         self.flushed_by_timer = inner.counter("flushed_by_timer")
         self.reopen_failed = inner.counter("reopen_failed")
-        self.write_dropped = inner.counter("write_dropped")
+        self._scope = inner
         self.write_total_buffered = inner.gauge("write_total_buffered")
+
+    def drop(self) -> None:
+        self._scope.counter("write_dropped").inc()
 
 
 class FileThread:
@@ -174,7 +177,7 @@ class LogFile:
             return
         stats = self._stats
         if self._buffered - self._writer.done_bytes > _BACKLOG_LIMIT:
-            stats.write_dropped.inc()
+            stats.drop()
             return
         self._lines.append(line)
         self._size += size
