@@ -430,9 +430,11 @@ class ActiveStream(FilterManager):
             return
         self._local_reply_sent = True
         headers = ResponseHeaderMap(status=code)
+        request = self.request_headers
+        if self._route is not None and request is not None:
+            self._route.edit_local_reply(headers, request, info)
         if modifier is not None:
             modifier.modify(headers)
-        request = self.request_headers
         raw_body = body.encode("utf-8", "surrogateescape")
         # Formats and filters of the local-reply configuration see these headers.
         context = FormatContext(info, request, headers, None, raw_body)

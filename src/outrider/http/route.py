@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mypy_extensions import mypyc_attr
 
-from outrider.data.header_map import RequestHeaderMap
+from outrider.data.header_map import RequestHeaderMap, ResponseHeaderMap
+from outrider.data.stream_info import StreamInfo
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -39,6 +40,9 @@ class HttpRoute:
     def per_filter_configs(self, filter_name: str) -> list[object]:
         """All configurations of a filter for this route, least specific first; not to be changed."""
         return []
+
+    def edit_local_reply(self, headers: ResponseHeaderMap, request: RequestHeaderMap, info: StreamInfo) -> None:
+        """Apply the route's response header edits to an answer that the proxy itself gives."""
 
     def idle_timeout_override(self) -> int:
         """Milliseconds that replace the connection manager's stream idle timeout; 0 = off, -1 = not said."""

@@ -68,9 +68,9 @@ class RedirectReply(LocalReplyModifier):
     def modify(self, headers: ResponseHeaderMap) -> None:
         if self.location:
             headers.set(LOCATION, self.location)
+        self.route.finalize_response_headers(headers, self.router.headers, self.router.manager.stream_info)
         if self.body_type:
             headers.set(CONTENT_TYPE, self.body_type)
-        self.route.finalize_response_headers(headers, self.router.headers, self.router.manager.stream_info)
 
 
 class CopiedReply(LocalReplyModifier):

@@ -39,9 +39,9 @@ class RouterStats:
         "passthrough_internal_redirect_too_many_redirects",
         "passthrough_internal_redirect_unsafe_scheme",
         "rq_direct_response",
+        "rq_overload_local_reply",
         "rq_redirect",
         "rq_reset_after_downstream_response_started",
-        "rq_retry_skipped_request_not_complete",
         "rq_total",
     )
 
@@ -61,9 +61,9 @@ class RouterStats:
             "passthrough_internal_redirect_unsafe_scheme"
         )
         self.rq_direct_response: Counter = scope.counter("rq_direct_response")
-        # Envoy has these two, too, and never counts anything in them.
+        # Envoy has these two, too; redirects count as direct responses, and no overload manager acts here.
+        self.rq_overload_local_reply: Counter = scope.counter("rq_overload_local_reply")
         self.rq_redirect: Counter = scope.counter("rq_redirect")
-        self.rq_retry_skipped_request_not_complete: Counter = scope.counter("rq_retry_skipped_request_not_complete")
         self.rq_reset_after_downstream_response_started: Counter = scope.counter(
             "rq_reset_after_downstream_response_started"
         )
@@ -86,6 +86,7 @@ class RouterConfig:
         "clusters",
         "runtime",
         "stats",
+        "shadow_stats",
         "context",
         "random",
         "zone",
@@ -102,12 +103,20 @@ class RouterConfig:
     )
 
     def __init__(
-        self, clusters: ClusterManager, runtime: Runtime, scope: Scope, zone: str, random: RandomSource | None = None
+        self,
+        clusters: ClusterManager,
+        runtime: Runtime,
+        scope: Scope,
+        root_scope: Scope,
+        zone: str,
+        random: RandomSource | None = None,
     ) -> None:
         """`scope` is `http.<stat_prefix>.`; `zone` is the zone of this node, empty when not known."""
         self.clusters = clusters
         self.runtime = runtime
         self.stats = RouterStats(scope)
+        # Mirrored requests count where Envoy's internal client does.
+        self.shadow_stats = RouterStats(root_scope.scope("http.async-client."))
         self.context = RouterContext()
         self.random: RandomSource = RandomSource() if random is None else random
         self.zone: str = zone
@@ -203,7 +212,7 @@ def router_config(view: View, context: FactoryContext) -> RouterConfig:
     """Read a `Router` message. Raises ConfigError. `start_child_span` is refused: there are no spans of attempts."""
     # The connection manager's context is scoped to `http.<stat_prefix>.` already.
     scope = context.scope
-    config = RouterConfig(context.cluster_manager, context.runtime, scope, context.server.node_zone)
+    config = RouterConfig(context.cluster_manager, context.runtime, scope, context.root_scope, context.server.node_zone)
     config.dynamic_stats = view.flag("dynamic_stats", True)
     config.suppress_envoy_headers = view.flag("suppress_envoy_headers")
     config.respect_expected_timeout = view.flag("respect_expected_rq_timeout")

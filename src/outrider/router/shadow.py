@@ -64,6 +64,7 @@ def start_shadows(router: RouterFilter, headers: RequestHeaderMap, end_stream: b
         cluster = router.config.clusters.get(policy.cluster_name(headers))
         if cluster is None:
             continue
+        router.config.shadow_stats.rq_total.inc()
         stream = ShadowStream(router, cluster.info)
         copy = _copy_headers(router, policy, headers)
         pool = cluster.choose_pool(0, _NO_CONTEXT, router.manager.stream_info.protocol)

@@ -329,7 +329,9 @@ class World:
         self.host = VirtualHost("vh", RouteConfig("routes"))
         self.route = RouteEntry(self.host, None)
         self.route.cluster_name = self.cluster.info.name
-        self.config = RouterConfig(self.clusters, self.runtime, self.store.scope("http.h."), "", self.random)
+        self.config = RouterConfig(
+            self.clusters, self.runtime, self.store.scope("http.h."), self.store, "", self.random
+        )
         self.manager = FakeManager(self)
 
     def add_cluster(self, name: str, hosts: int, config: ClusterConfig | None = None) -> Cluster:

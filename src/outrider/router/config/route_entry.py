@@ -10,7 +10,7 @@ from outrider.router.config.route import ROUTE, Route
 from outrider.router.timeouts import format_grpc_timeout, parse_grpc_timeout
 
 if TYPE_CHECKING:
-    from outrider.data.header_map import RequestHeaderMap
+    from outrider.data.header_map import RequestHeaderMap, ResponseHeaderMap
     from outrider.data.stream_info import StreamInfo
     from outrider.http.header_mutation import HeaderParser
     from outrider.router.config.hash_policy import HashPolicy
@@ -145,6 +145,9 @@ class RouteEntry(Route):
         """Whether `upgrade_configs` allow an upgrade (lower-case type): -1 not said, 0 no, 1 yes."""
         allowed = self.upgrades.get(kind)
         return -1 if allowed is None else 1 if allowed else 0
+
+    def edit_local_reply(self, headers: ResponseHeaderMap, request: RequestHeaderMap, info: StreamInfo) -> None:
+        self.finalize_response_headers(headers, request, info)
 
     def idle_timeout_override(self) -> int:
         return self.idle_timeout_ms
