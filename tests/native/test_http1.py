@@ -10,15 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outrider.native import http1_fallback, parse_error
+from outrider.native import http1_fallback, http1_writer_fallback, parse_error
 from outrider.native.parse_error import REQUEST, RESPONSE, ParseError
 
 IMPLEMENTATIONS: list[ModuleType] = [http1_fallback]
+WRITERS: list[ModuleType] = [http1_writer_fallback]
 try:
     IMPLEMENTATIONS.append(importlib.import_module("outrider.native.http1"))
+    WRITERS.append(importlib.import_module("outrider.native.http1_writer"))
 except ImportError:  # not built here
     pass
 
+both_writers = pytest.mark.parametrize("native", WRITERS, ids=lambda module: module.__name__.rpartition(".")[2])
 both = pytest.mark.parametrize("native", IMPLEMENTATIONS, ids=lambda module: module.__name__.rpartition(".")[2])
 
 
@@ -342,7 +345,7 @@ def test_many_fields_and_long_names(native: ModuleType) -> None:
     assert list(head[6]) == [name.lower() for name in names]
 
 
-@both
+@both_writers
 def test_encode_request(native: ModuleType) -> None:
     single = {b"x-a": b"1", b"y": b"2", b"z.b_c": b""}
     multi = {b"y": [b"2", b"3"]}
@@ -354,7 +357,7 @@ def test_encode_request(native: ModuleType) -> None:
     assert spelled == b"GET / HTTP/1.1\r\nHOST: h\r\nX-A: 1\r\nY: 2\r\nZ.B_C: \r\n\r\n"
 
 
-@both
+@both_writers
 def test_encode_head_and_chunks(native: ModuleType) -> None:
     assert native.encode_head(b"HTTP/1.1 200 OK\r\n", {}, None, None, None, None, False) == b"HTTP/1.1 200 OK\r\n\r\n"
     assert native.encode_head(b"0\r\n", {b"t": b"1"}, None, None, None, None, False) == b"0\r\nt: 1\r\n\r\n"
@@ -364,7 +367,7 @@ def test_encode_head_and_chunks(native: ModuleType) -> None:
     assert native.encode_chunk(b"", False) == b""
 
 
-@both
+@both_writers
 @pytest.mark.parametrize("bad", [b"a\r\nb: c", b"a\nb", b"a\rb", b"a\0b"])
 def test_nothing_can_break_out_of_a_line(native: ModuleType, bad: bytes) -> None:
     with pytest.raises(ValueError):

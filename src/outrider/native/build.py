@@ -35,7 +35,7 @@ def extensions() -> list[Any]:
         setuptools: Any = import_module("setuptools")
         llhttp = llhttp_folder()
     except Exception as error:
-        print(f"outrider: native HTTP/1 parser is not built: {error}", file=sys.stderr)
+        print(f"outrider: native HTTP/1 modules are not built: {error}", file=sys.stderr)
         return []
     sources = [_FOLDER / "http1.pyx", *(llhttp / "src" / name for name in ("api.c", "http.c", "llhttp.c"))]
     parser = setuptools.Extension(
@@ -45,7 +45,13 @@ def extensions() -> list[Any]:
         extra_compile_args=["-O3", "-fno-strict-aliasing", "-Wno-unreachable-code"],
         optional=True,
     )
-    built: list[Any] = cython.cythonize([parser], language_level=3, quiet=True)
+    writer = setuptools.Extension(
+        "outrider.native.http1_writer",
+        [_relative(_FOLDER / "http1_writer.pyx")],
+        extra_compile_args=["-O3"],
+        optional=True,
+    )
+    built: list[Any] = cython.cythonize([parser, writer], language_level=3, quiet=True)
     return built
 
 
@@ -68,8 +74,9 @@ def build_in_place() -> None:
     command.build_temp = str(_ROOT / "build" / "native")
     command.ensure_finalized()
     command.run()
-    if not list(_FOLDER.glob("http1.*.so")) + list(_FOLDER.glob("http1.*.pyd")):
-        sys.exit(1)
+    for name in ("http1", "http1_writer"):
+        if not list(_FOLDER.glob(f"{name}.*.so")) + list(_FOLDER.glob(f"{name}.*.pyd")):
+            sys.exit(1)
 
 
 if __name__ == "__main__":

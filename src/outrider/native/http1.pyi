@@ -1,4 +1,4 @@
-"""HTTP/1 parser over llhttp, and serialiser. `http1_fallback` has the same interface.
+"""HTTP/1 parser over llhttp. `http1_fallback` has the same interface.
 
 A handler is any object with the methods of `RequestHandler` or `ResponseHandler`; they are called from within `feed`,
 never from within llhttp. A handler may raise: the parser is then of no more use.
@@ -121,34 +121,3 @@ class Http1Parser:
 
 def intern_name(name: bytes) -> None:
     """Make `name` the object under which fields of that (lower-case) name are stored: look-ups by it are quicker."""
-
-def encode_request(
-    method: bytes,
-    target: bytes,
-    host: bytes,
-    single: dict[bytes, bytes],
-    multi: dict[bytes, list[bytes]] | None,
-    extra_name: bytes | None,
-    extra_value: bytes | None,
-    case: dict[bytes, bytes] | None,
-    proper: bool,
-) -> bytes:
-    """A request's header block, Host first, then the fields, then the extra one.
-
-    A name is spelled as in `case`; one that is not there (or all, when `case` is None) is written in Proper-Case when
-    `proper`. Raises ValueError for a part that would break the block.
-    """
-
-def encode_head(
-    first_line: bytes,
-    single: dict[bytes, bytes],
-    multi: dict[bytes, list[bytes]] | None,
-    extra_name: bytes | None,
-    extra_value: bytes | None,
-    case: dict[bytes, bytes] | None,
-    proper: bool,
-) -> bytes:
-    """`first_line` (CRLF included, taken as it is), the fields, the extra field, an empty line."""
-
-def encode_chunk(data: bytes, last: bool) -> bytes:
-    """One chunk, nothing for empty data; with `last` the end of the body as well (RFC 9112 section 7.1)."""

@@ -1,6 +1,6 @@
-"""The HTTP/1 parser in use: the extension where it is built, else the fallback.
+"""The HTTP/1 parser and serialiser in use: the extensions where they are built, else the fallbacks.
 
-OUTRIDER_NATIVE=0 in the environment chooses the fallback.
+OUTRIDER_NATIVE=0 in the environment chooses the fallbacks.
 """
 
 from __future__ import annotations
@@ -9,20 +9,21 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from outrider.native.http1 import Http1Parser, encode_chunk, encode_head, encode_request, intern_name
+    from outrider.native.http1 import Http1Parser, intern_name
+    from outrider.native.http1_writer import encode_chunk, encode_head, encode_request
 
     IS_NATIVE: bool
-elif os.environ.get("OUTRIDER_NATIVE") == "0":
-    from outrider.native.http1_fallback import Http1Parser, encode_chunk, encode_head, encode_request, intern_name
-
-    IS_NATIVE = False
 else:
     try:
-        from outrider.native.http1 import Http1Parser, encode_chunk, encode_head, encode_request, intern_name
+        if os.environ.get("OUTRIDER_NATIVE") == "0":
+            raise ImportError
+        from outrider.native.http1 import Http1Parser, intern_name
+        from outrider.native.http1_writer import encode_chunk, encode_head, encode_request
 
         IS_NATIVE = True
     except ImportError:
-        from outrider.native.http1_fallback import Http1Parser, encode_chunk, encode_head, encode_request, intern_name
+        from outrider.native.http1_fallback import Http1Parser, intern_name
+        from outrider.native.http1_writer_fallback import encode_chunk, encode_head, encode_request
 
         IS_NATIVE = False
 
