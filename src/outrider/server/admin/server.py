@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from outrider.config import api
+from outrider.config.errors import ConfigError
 from outrider.config.view import View
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from outrider.data.header_names import CONTENT_TYPE
@@ -55,7 +56,12 @@ class AdminServer:
         self.allowed = read_allowed_paths(settings.allow_paths)
         self.config: ListenerConfig | None = None
         if settings.address is not None:
-            self.config = ListenerConfig(View(self._listener_message(), "admin"), context, admin=True)
+            try:
+                self.config = ListenerConfig(View(self._listener_message(), "admin"), context, admin=True)
+            except ConfigError as error:
+                # The path of a message that no user has written would help nobody.
+                field = "access_log_path" if settings.access_log_path else "access_log"
+                raise settings.view.error(error.text, field) from None
 
     def _listener_message(self) -> Any:
         """The admin listener as a configuration: what the proxy does for others it does for itself."""
