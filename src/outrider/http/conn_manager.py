@@ -323,6 +323,8 @@ class HttpConnectionManager(NetworkFilter):
         fresh = self.new_stream(encoder)
         fresh.internally_created = True
         fresh.stream_info.filter_state = filter_state
+        # As Envoy counts it: what came for the first stream, and its body once more when it is replayed.
+        fresh.stream_info.bytes_received = stream.stream_info.bytes_received
         encoder.set_decoder(fresh)
         fresh.decode_headers(headers, not body)
         if body:

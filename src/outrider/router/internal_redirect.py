@@ -140,6 +140,8 @@ def _note_cluster(router: RouterFilter, route: Route | None) -> None:
     stream_info.cluster_name = route.cluster_name if isinstance(route, RouteEntry) else ""
     cluster = router.config.clusters.get(stream_info.cluster_name)
     stream_info.cluster = None if cluster is None else cluster.info
+    if stream_info.upstream is not None:
+        stream_info.upstream.cluster_name = stream_info.cluster_name
 
 
 def _restore(headers: RequestHeaderMap, saved: RequestHeaderMap) -> None:
