@@ -428,6 +428,9 @@ class Connection(TransportSocketCallbacks):
     def transport_failed(self, details: str) -> None:
         """The transport socket gave up (a failed handshake, a broken record): nothing can be flushed."""
         self.info.transport_failure_reason = details
+        if self.transport_socket is not None:
+            # What has become known of the peer goes into the listener's log.
+            self.info.ssl = self.transport_socket.ssl_info()
         self.close(CLOSE_NO_FLUSH, details)
 
     # --- filters ---

@@ -24,10 +24,11 @@ def tls_factories(factories: list[TransportSocketFactory]) -> list[TlsFactory]:
 
 
 def certificate_trees(factories: list[TransportSocketFactory]) -> list[dict[str, Any]]:
-    """Trees of `envoy.admin.v3.Certificate`, one for each TLS context that has any."""
+    """Trees of `envoy.admin.v3.Certificate`, one for each TLS context."""
     trees = []
     now = datetime.datetime.now(datetime.UTC)
     for factory in tls_factories(factories):
+        factory.refresh()
         settings = factory.settings
         trusted: list[dict[str, Any]] = []
         validation = settings.validation
@@ -35,8 +36,7 @@ def certificate_trees(factories: list[TransportSocketFactory]) -> list[dict[str,
             # Of a bundle Envoy shows the first.
             trusted = [details(each, validation.trusted_ca.name, now) for each in validation.trusted[:1]]
         chains = [details(pair.leaf, pair.name, now) for pair in settings.key_pairs]
-        if trusted or chains:
-            trees.append({"ca_cert": trusted, "cert_chain": chains})
+        trees.append({"ca_cert": trusted, "cert_chain": chains})
     return trees
 
 

@@ -103,7 +103,6 @@ _ALIASES: Final[dict[str, str]] = {
     "BAD_EXTENSION": "ERROR_PARSING_EXTENSION",
     "VERSION_TOO_LOW": "UNSUPPORTED_PROTOCOL",
     "VERSION_TOO_HIGH": "UNSUPPORTED_PROTOCOL",
-    "RECORD_LAYER_FAILURE": "WRONG_VERSION_NUMBER",
     "BAD_PROTOCOL_VERSION_NUMBER": "WRONG_VERSION_NUMBER",
     "UNEXPECTED_CCS_MESSAGE": "CCS_RECEIVED_EARLY",
     "APPLICATION_DATA_AFTER_CLOSE_NOTIFY": "PROTOCOL_IS_SHUTDOWN",
@@ -147,6 +146,9 @@ _ALERTS: Final[dict[int, str]] = {
     121: "TLSV1_ALERT_ECH_REQUIRED",
 }
 
+# What OpenSSL adds on top of the reason.
+_NOISE: Final = ("record layer failure",)
+
 NO_CLIENT_CERTIFICATE: Final = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
 VERIFY_FAILED: Final = "CERTIFICATE_VERIFY_FAILED"
 KEY_USAGE: Final = "KEY_USAGE_BIT_INCORRECT"
@@ -172,7 +174,8 @@ def error_code(error: OpenSslError, name: str) -> int:
 def failure_text(errors: list[OpenSslError], detail: str) -> str:
     """The failure reason of a connection; `detail` follows the verification or certificate error it belongs to."""
     parts: list[str] = []
-    for error in errors:
+    ours = [error for error in errors if error.library == "SSL routines" and error.text not in _NOISE]
+    for error in ours or errors:
         name = reason_name(error)
         part = f"|{error_code(error, name)}:{error.library or 'SSL routines'}:OPENSSL_internal:{name}"
         if name == NO_CLIENT_CERTIFICATE:

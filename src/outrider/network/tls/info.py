@@ -17,12 +17,13 @@ _GROUPS: Final = {
 class TlsInfo(SslInfo):
     """`ssl` is OpenSSL's connection, which lives as long as this."""
 
-    def __init__(self, ssl: Any, is_client: bool, server_name: str, validated: bool) -> None:
+    def __init__(self, ssl: Any, is_client: bool, server_name: str, validated: bool, peer: bytes = b"") -> None:
         self._ssl = ssl
         self._is_client = is_client
         self._server_name = server_name
         self._validated = validated
-        self._peer: bytes | None = None
+        # Given where the peer's certificate was refused, which OpenSSL forgets.
+        self._peer: bytes | None = peer or None
         self._local: bytes | None = None
         self._cipher: str = ""
         self._version: str = ""

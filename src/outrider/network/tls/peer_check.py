@@ -25,7 +25,7 @@ _NAME_MISMATCH: Final = lib.X509_V_ERR_NO_EXPLICIT_POLICY
 class PeerCheck:
     """One connection's verification."""
 
-    __slots__ = ("validation", "wanted", "stats", "chain_failed", "leaf_checked", "validated", "details")
+    __slots__ = ("validation", "wanted", "stats", "chain_failed", "leaf_checked", "validated", "details", "peer")
 
     def __init__(self, validation: ValidationSettings | None, wanted: tuple[str, ...], stats: SslStats) -> None:
         self.validation = validation
@@ -39,6 +39,8 @@ class PeerCheck:
         self.validated: bool = False
         # Why it was refused.
         self.details: str = ""
+        # A refused certificate, DER: OpenSSL forgets it.
+        self.peer: bytes = b""
 
     def on_certificate(self, ok: bool, store: Any) -> bool:
         """OpenSSL's verify callback: whether to go on."""
@@ -53,10 +55,14 @@ class PeerCheck:
                 text = verify_error_text(lib.X509_STORE_CTX_get_error(store))
                 self.details = f"X509_verify_cert: certificate verification error at depth {depth}: {text}"
             if not validation.accept_untrusted:
+                self.peer = certificate_der(lib.X509_STORE_CTX_get0_cert(store))
                 return False
         if depth > 0 or self.leaf_checked:
             return True
-        return self._check_leaf(validation, store) or validation.accept_untrusted
+        if self._check_leaf(validation, store) or validation.accept_untrusted:
+            return True
+        self.peer = certificate_der(lib.X509_STORE_CTX_get0_cert(store))
+        return False
 
     def _tolerated(self, validation: ValidationSettings, store: Any) -> bool:
         if not validation.verifies_chain or validation.spiffe is not None:

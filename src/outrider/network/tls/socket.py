@@ -187,7 +187,7 @@ class TlsTransportSocket(TransportSocket):
         size = len(data)
         if size <= WRITE_CHUNK:
             if lib.SSL_write(ssl, data, size) != size:
-                self._broken()
+                self._broken(take_errors())
                 return False
             self._flush()
             return self.state == _OPEN
@@ -196,7 +196,7 @@ class TlsTransportSocket(TransportSocket):
         while position < size:
             chunk = min(WRITE_CHUNK, size - position)
             if lib.SSL_write(ssl, whole + position, chunk) != chunk:
-                self._broken()
+                self._broken(take_errors())
                 return False
             position += chunk
             self._flush()
@@ -338,13 +338,17 @@ class TlsTransportSocket(TransportSocket):
             errors = take_errors()
             if data:
                 callbacks.deliver(data, False)
-            self.context.stats.connection_error.inc()
-            self._fail(failure_text(errors, ""))
+            self._broken(errors)
 
-    def _broken(self) -> None:
-        """SSL_write did not take everything: the connection cannot go on."""
+    def _broken(self, errors: list[OpenSslError]) -> None:
+        """A record that cannot be read, or data that cannot be written: the connection ends.
+
+        Upstream that counts as a connection lost, not as one that could not be made: its reason stays in here.
+        """
         self.context.stats.connection_error.inc()
-        self._fail(failure_text(take_errors(), ""))
+        text = failure_text(errors, "")
+        self._fail("" if self.is_client else text)
+        self.failure = text
 
     def _close_notify(self) -> None:
         if lib.SSL_shutdown(self.ssl) < 0:
@@ -354,6 +358,8 @@ class TlsTransportSocket(TransportSocket):
     def _fail(self, details: str) -> None:
         if self.state == _FAILED:
             return
+        if self.info is None:
+            self.info = TlsInfo(self.ssl, self.is_client, self.server_name, False, self.verify.peer)
         self.state = _FAILED
         self.failure = details
         callbacks = self.callbacks

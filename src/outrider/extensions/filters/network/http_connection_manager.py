@@ -148,6 +148,7 @@ def build_settings(config: View, context: FactoryContext) -> HcmSettings:
     inner.stat_prefix = f"http.{prefix}."
     rules = _header_rules(config, context, stats)
     routes = create_route_provider(config, inner)
+    rules.internal_only_headers = routes.internal_only_headers()
     chain = build_http_filter_chain(config.messages("http_filters"), inner, "http")
     settings = HcmSettings(
         stats,
@@ -301,7 +302,7 @@ def _client_cert_rules(config: View, context: FactoryContext) -> ClientCertRules
     rules = ClientCertRules(_CERT_MODES[config.enum("forward_client_cert_details")])
     if rules.active:
         # Only now: reading certificates costs start-up time and memory.
-        from outrider.network.tls.certificate_facts import TlsCertificateFacts
+        from outrider.http.certificate_facts import TlsCertificateFacts
 
         rules.facts = TlsCertificateFacts()
     details = config.message("set_current_client_cert_details")
