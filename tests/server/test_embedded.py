@@ -129,3 +129,43 @@ def test_the_pytest_fixture(pytester: pytest.Pytester) -> None:
             assert urllib.request.urlopen(proxy.url("web")).read() == b"hello"
     """)
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+def log_to(path: Any, text: str) -> list[dict[str, Any]]:
+    """A file access log with this format."""
+    return [
+        {
+            "name": "envoy.access_loggers.file",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+                "path": str(path),
+                "log_format": {"text_format_source": {"inline_string": text}},
+            },
+        }
+    ]
+
+
+def test_the_listeners_own_access_log(tmp_path: Any) -> None:
+    """Every connection is logged once it is over; one without a filter chain has the flag NR."""
+    log = tmp_path / "listener.log"
+    tree = config()
+    listener = tree["static_resources"]["listeners"][0]
+    text = "%RESPONSE_FLAGS% %DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT% %FILTER_CHAIN_NAME%\n"
+    listener["access_log"] = log_to(log, text)
+    listener["filter_chains"][0]["name"] = "only"
+    here = {"address_prefix": "127.0.0.1", "prefix_len": 32}
+    listener["filter_chains"][0]["filter_chain_match"] = {"source_prefix_ranges": [here]}
+
+    async def body() -> None:
+        async with outrider.Server(tree) as server:
+            host, port = server.address("web")
+            assert (await get_async(host, port)).endswith(b"hello")
+            reader, writer = await asyncio.open_connection(host, port, local_addr=("127.0.0.2", 0))
+            assert await reader.read() == b""
+            writer.close()
+            stats = await server.stats("listener.")
+            assert stats["listener.127.0.0.1_0.no_filter_chain_match"] == 1
+            assert stats["listener.127.0.0.1_0.downstream_cx_total"] == 1
+
+    asyncio.run(body())
+    assert sorted(log.read_text().splitlines()) == ["- 127.0.0.1 only", "NR 127.0.0.1 -"]
