@@ -343,8 +343,8 @@ class ActiveConnection(ConnectionCallbacks):
 
         connection = self.connection
         stream_info.end_ns = self.listener.dispatcher.monotonic_ns()
-        stream_info.wire_bytes_received = connection.bytes_received
-        stream_info.wire_bytes_sent = connection.bytes_sent
+        stream_info.bytes_received = connection.bytes_received
+        stream_info.bytes_sent = connection.bytes_sent
         stream_info.connection_termination_details = connection.info.termination_details
         context = FormatContext(stream_info)
         for access_log in self.listener.config.access_logs:
