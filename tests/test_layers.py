@@ -26,7 +26,7 @@ RANKS = {
     "extensions": 9,
     "server": 10,
     "demo": 11,
-    "testing": 10,
+    "testing": 11,
     "cli": 12,
     "__main__": 13,
 }

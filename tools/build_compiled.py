@@ -47,7 +47,17 @@ HOT = [
 ]
 
 # Left interpreted although they lie in a folder above: they run when configuration loads, or use what mypyc cannot.
-COLD: set[str] = set()
+COLD = {
+    "access_log/format_string.py",
+    "matching/tree_loader.py",
+    "router/config/action_loader.py",
+    "router/config/filter_config_loader.py",
+    "router/config/match_loader.py",
+    "router/config/matcher_loader.py",
+    "router/config/policy_loader.py",
+    "router/config/route_config_loader.py",
+    "router/config/route_loader.py",
+}
 
 
 def sources() -> list[str]:

@@ -113,9 +113,9 @@ def text(state: AdminState, target: str, method: str = "GET") -> str:
 def test_help_lists_every_endpoint_and_unknown_paths_answer_with_it() -> None:
     state = FakeState()
     shown = text(state, "/help")
-    assert shown.startswith("admin commands are:\n  /: Admin home page\n  /allocprofiler (POST): ")
-    assert "  /certs: print certs on machine\n" in shown
-    assert "      enable: enables the CPU profiler; One of (y, n)\n" in shown
+    assert shown.startswith("admin commands are:\n  /: This page\n  /allocprofiler (POST): ")
+    assert "  /certs: Loaded certificates with names and validity\n" in shown
+    assert "      enable: start (y) or stop (n); One of (y, n)\n" in shown
     assert shown.count("\n  /") == 33
     unknown = ask(state, "/nope")
     assert (unknown.status, unknown.text()) == (404, "invalid path. " + shown)

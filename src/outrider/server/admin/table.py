@@ -1,4 +1,4 @@
-"""Every endpoint of the admin interface. Texts of `/help` are Envoy's."""
+"""Every endpoint of the admin interface: Envoy's paths, methods and parameters, described in our words."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ FLAG = ParameterKind.FLAG
 TEXT = ParameterKind.TEXT
 CHOICE = ParameterKind.CHOICE
 
-USED_ONLY = Parameter(FLAG, "usedonly", "Only include stats that have been written by system since restart")
-STATS_FILTER = Parameter(TEXT, "filter", "Regular expression (Google re2) for filtering stats")
-INVERT_FILTER = Parameter(FLAG, "invert_filter", "Invert the filter regex")
+USED_ONLY = Parameter(FLAG, "usedonly", "Leave out stats that nothing has written to yet")
+STATS_FILTER = Parameter(TEXT, "filter", "Show the stats whose names match this RE2 expression")
+INVERT_FILTER = Parameter(FLAG, "invert_filter", "Show those that do not match instead")
 LEVELS = ("", "trace", "debug", "info", "warning", "error", "critical", "off")
 
 
@@ -36,88 +36,85 @@ def build_table(state: AdminState) -> EndpointTable:
     dump = ConfigDumpHandler(state)
     pages = _Pages(state)
     get: list[tuple[str, str, Handler, tuple[Parameter, ...]]] = [
-        ("/", "Admin home page", pages.home, ()),
-        ("/certs", "print certs on machine", info.certs, ()),
+        ("/", "This page", pages.home, ()),
+        ("/certs", "Loaded certificates with names and validity", info.certs, ()),
         (
-            "/clusters", "upstream cluster status", clusters.clusters,
-            (Parameter(TEXT, "filter", "Regular expression (Google re2) for filtering clusters by name"),),
+            "/clusters", "Clusters and the state of their hosts", clusters.clusters,
+            (Parameter(TEXT, "filter", "Only clusters whose names match this RE2 expression"),),
         ),
-        ("/config_dump", "dump current Envoy configs", dump.config_dump, _dump_parameters()),
-        ("/contention", "dump current Envoy mutex contention stats (if enabled)", info.contention, ()),
-        ("/heap_dump", "dump current Envoy heap (if supported)", profiling.heap_dump, ()),
-        ("/help", "print out list of admin commands", pages.help, ()),
+        ("/config_dump", "The running configuration as JSON", dump.config_dump, _dump_parameters()),
+        ("/contention", "Lock contention (no locks are traced here)", info.contention, ()),
+        ("/heap_dump", "Heap by allocation site, while the heap profiler runs", profiling.heap_dump, ()),
+        ("/help", "All endpoints, as text", pages.help, ()),
         (
-            "/hot_restart_version", "print the hot restart compatibility version", info.hot_restart_version, (),
+            "/hot_restart_version", "Version of the hot restart protocol", info.hot_restart_version, (),
         ),
         (
-            "/init_dump", "dump current Envoy init manager information (experimental)", info.init_dump,
+            "/init_dump", "What start-up still waits for", info.init_dump,
             (
                 Parameter(
                     TEXT, "mask",
-                    "The desired component to dump unready targets. The mask is parsed as a Protobuf::FieldMask. For "
-                    "example, get the unready targets of all listeners with /init_dump?mask=listener`",
+                    "Field mask of the parts to show, such as listener",
                 ),
             ),
         ),
         (
-            "/listeners", "print listener info", listeners.listeners,
-            (Parameter(CHOICE, "format", "File format to use", ("text", "json")),),
+            "/listeners", "Listeners and their addresses", listeners.listeners,
+            (Parameter(CHOICE, "format", "Output format", ("text", "json")),),
         ),
-        ("/memory", "print current allocation/heap usage", info.memory, ()),
-        ("/memory/tcmalloc", "print TCMalloc stats", info.allocator, ()),
-        ("/peak_heap_dump", "dump peak Envoy heap (if supported)", profiling.peak_heap_dump, ()),
-        ("/ready", "print server state, return 200 if LIVE, otherwise return 503", info.ready, ()),
-        ("/runtime", "print runtime values", runtime.runtime, ()),
-        ("/server_info", "print server version/status information", info.server_info, ()),
-        ("/stats", "print server stats", stats.stats, _stats_parameters()),
+        ("/memory", "Memory in use", info.memory, ()),
+        ("/memory/tcmalloc", "Details of the memory allocator", info.allocator, ()),
+        ("/peak_heap_dump", "Largest heap seen while the heap profiler ran", profiling.peak_heap_dump, ()),
+        ("/ready", "State of the server; 200 when LIVE, else 503", info.ready, ()),
+        ("/runtime", "Runtime keys, their layers and values", runtime.runtime, ()),
+        ("/server_info", "Version, state, node and command line", info.server_info, ()),
+        ("/stats", "Counters, gauges and histograms", stats.stats, _stats_parameters()),
         (
-            "/stats/prometheus", "print server stats in prometheus format", stats.prometheus,
+            "/stats/prometheus", "The same for Prometheus to scrape", stats.prometheus,
             (
                 USED_ONLY,
                 Parameter(
                     FLAG, "text_readouts",
-                    "Render text_readouts as new gaugues with value 0 (increases Prometheus data size)",
+                    "Add text readouts as gauges of value 0 with the text as a label",
                 ),
                 STATS_FILTER,
                 INVERT_FILTER,
-                Parameter(CHOICE, "histogram_buckets", "Histogram bucket display mode", ("cumulative", "summary")),
+                Parameter(CHOICE, "histogram_buckets", "How histograms are shown", ("cumulative", "summary")),
             ),
         ),
-        ("/stats/recentlookups", "Show recent stat-name lookups", stats.recent_lookups, ()),
+        ("/stats/recentlookups", "Stat names looked up of late", stats.recent_lookups, ()),
     ]  # fmt: skip
     post: list[tuple[str, str, Handler, tuple[Parameter, ...]]] = [
         (
-            "/allocprofiler", "enable/disable the allocation profiler (if supported)", profiling.alloc_profiler,
-            (_yes_no("enable/disable the allocation profiler"),),
+            "/allocprofiler", "Start or stop tracing allocations", profiling.alloc_profiler,
+            (_yes_no("start (y) or stop (n)"),),
         ),
         (
-            "/cpuprofiler", "enable/disable the CPU profiler", profiling.cpu_profiler,
-            (_yes_no("enables the CPU profiler"),),
+            "/cpuprofiler", "Start or stop the CPU profiler", profiling.cpu_profiler,
+            (_yes_no("start (y) or stop (n)"),),
         ),
-        ("/drain_listeners", "drain listeners", control.drain_listeners, _drain_parameters()),
-        ("/healthcheck/fail", "cause the server to fail health checks", control.fail_health_check, ()),
-        ("/healthcheck/ok", "cause the server to pass health checks", control.pass_health_check, ()),
+        ("/drain_listeners", "Stop accepting on the listeners", control.drain_listeners, _drain_parameters()),
+        ("/healthcheck/fail", "Answer health checks with failure from now on", control.fail_health_check, ()),
+        ("/healthcheck/ok", "Answer health checks normally again", control.pass_health_check, ()),
         (
-            "/heapprofiler", "enable/disable the heap profiler", profiling.heap_profiler,
-            (_yes_no("enable/disable the heap profiler"),),
+            "/heapprofiler", "Start or stop the heap profiler", profiling.heap_profiler,
+            (_yes_no("start (y) or stop (n)"),),
         ),
-        ("/logging", "query/change logging levels", control.logging, _logging_parameters()),
-        ("/quitquitquit", "exit the server", control.quit, ()),
-        ("/reopen_logs", "reopen access logs", control.reopen_logs, ()),
-        ("/reset_counters", "reset all counters to zero", control.reset_counters, ()),
+        ("/logging", "Show or change log levels", control.logging, _logging_parameters()),
+        ("/quitquitquit", "End the server", control.quit, ()),
+        ("/reopen_logs", "Open all log files anew", control.reopen_logs, ()),
+        ("/reset_counters", "Set every counter to zero", control.reset_counters, ()),
         (
             "/runtime_modify",
-            "Adds or modifies runtime values as passed in query parameters. To delete a previously added key, use an "
-            "empty string as the value. Note that deletion only applies to overrides added via this endpoint; values "
-            "loaded from disk can be modified via override but not deleted. E.g. ?key1=value1&key2=value2...",
+            "Override runtime keys: ?key=value&other=value; an empty value takes the override back",
             runtime.modify, (),
         ),
-        ("/stats/recentlookups/clear", "clear list of stat-name lookups and counter", stats.clear_lookups, ()),
+        ("/stats/recentlookups/clear", "Forget the recorded look-ups", stats.clear_lookups, ()),
         (
-            "/stats/recentlookups/disable", "disable recording of reset stat-name lookup names", stats.disable_lookups,
+            "/stats/recentlookups/disable", "Stop recording look-ups", stats.disable_lookups,
             (),
         ),
-        ("/stats/recentlookups/enable", "enable recording of reset stat-name lookup names", stats.enable_lookups, ()),
+        ("/stats/recentlookups/enable", "Record look-ups", stats.enable_lookups, ()),
     ]  # fmt: skip
     table = EndpointTable(
         [Endpoint(path, text, handler, False, parameters) for path, text, handler, parameters in get]
@@ -151,21 +148,18 @@ def _yes_no(help_text: str) -> Parameter:
 
 def _dump_parameters() -> tuple[Parameter, ...]:
     return (
-        Parameter(TEXT, "resource", "The resource to dump"),
+        Parameter(TEXT, "resource", "Only this list, such as dynamic_active_clusters"),
         Parameter(
             TEXT, "mask",
-            "The mask to apply. When both resource and mask are specified, the mask is applied to every element in the "
-            "desired repeated field so that only a subset of fields are returned. The mask is parsed as a "
-            "Protobuf::FieldMask",
+            "Field mask; with a resource it applies to each of its elements",
         ),
         Parameter(
             TEXT, "name_regex",
-            "Dump only the currently loaded configurations whose names match the specified regex. Can be used with "
-            "both resource and mask query parameters.",
+            "Only entries whose names match this RE2 expression",
         ),
         Parameter(
             FLAG, "include_eds",
-            "Dump currently loaded configuration including EDS. See the response definition for more information",
+            "With the endpoints of all clusters",
         ),
     )  # fmt: skip
 
@@ -175,12 +169,12 @@ def _stats_parameters() -> tuple[Parameter, ...]:
         USED_ONLY,
         STATS_FILTER,
         INVERT_FILTER,
-        Parameter(CHOICE, "format", "Format to use", ("html", "active-html", "text", "json")),
+        Parameter(CHOICE, "format", "Output format", ("html", "active-html", "text", "json")),
         Parameter(
-            CHOICE, "type", "Stat types to include.", ("All", "Counters", "Histograms", "Gauges", "TextReadouts")
+            CHOICE, "type", "Only this kind", ("All", "Counters", "Histograms", "Gauges", "TextReadouts")
         ),
         Parameter(
-            CHOICE, "histogram_buckets", "Histogram bucket display mode",
+            CHOICE, "histogram_buckets", "How histograms are shown",
             ("cumulative", "disjoint", "detailed", "summary"),
         ),
     )  # fmt: skip
@@ -190,18 +184,15 @@ def _drain_parameters() -> tuple[Parameter, ...]:
     return (
         Parameter(
             FLAG, "graceful",
-            "When draining listeners, enter a graceful drain period prior to closing listeners. This behaviour and "
-            "duration is configurable via server options or CLI",
+            "Ask connections to go away first, over --drain-time-s; then stop",
         ),
         Parameter(
             FLAG, "skip_exit",
-            "When draining listeners, drain the connections but never stop the listeners. The graceful parameter has "
-            "no effect when this is set, since the drain period only delays stopping the listeners",
+            "Ask connections to go away but keep the listeners open",
         ),
         Parameter(
             FLAG, "inboundonly",
-            "Drains all inbound listeners. traffic_direction field in envoy_v3_api_msg_config.listener.v3.Listener is "
-            "used to determine whether a listener is inbound or outbound.",
+            "Only listeners whose traffic_direction is INBOUND",
         ),
     )  # fmt: skip
 
@@ -210,14 +201,11 @@ def _logging_parameters() -> tuple[Parameter, ...]:
     return (
         Parameter(
             TEXT, "paths",
-            "Change multiple logging levels by setting to <logger_name1>:<desired_level1>,<logger_name2>:"
-            "<desired_level2>. If fine grain logging is enabled, use __FILE__ or a glob experision as the logger name. "
-            "For example, source/common*:warning",
+            "Several at once: logger:level,logger:level",
         ),
         Parameter(
             TEXT, "group",
-            "Change given logger group to desired level, set to <logger_group_name>:<desired_level>. logger_group_name "
-            "must be a logger name.",
+            "One group of loggers: name:level",
         ),
-        Parameter(CHOICE, "level", "desired logging level, this will change all loggers's level", LEVELS),
+        Parameter(CHOICE, "level", "Level of all loggers", LEVELS),
     )  # fmt: skip
