@@ -184,9 +184,6 @@ class ActiveStream(FilterManager):
             return
         self.run_decode_trailers(0, trailers)
 
-    def on_protocol_error(self) -> None:
-        self.stream_info.response_flags |= response_flag.DOWNSTREAM_PROTOCOL_ERROR
-
     def on_reset_stream(self, reason: int, details: str) -> None:
         """The codec reset the stream: the peer gave it up, or broke the protocol."""
         if self._ended:

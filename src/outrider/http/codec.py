@@ -82,9 +82,6 @@ class RequestDecoder(StreamCallbacks):
     def decode_trailers(self, trailers: HeaderMap) -> None:
         raise NotImplementedError
 
-    def on_protocol_error(self) -> None:
-        """The client broke the protocol: a refusal, or the end of the connection, follows."""
-
     def send_local_reply(self, code: int, body: str, details: str) -> None:
         """The codec refuses this request (with a status) before or while it is decoded."""
         raise NotImplementedError

@@ -323,6 +323,8 @@ class HttpConnectionManager(NetworkFilter):
         fresh = self.new_stream(encoder)
         fresh.internally_created = True
         fresh.stream_info.filter_state = filter_state
+        # The body comes in a second time, and is counted so.
+        fresh.stream_info.bytes_received = stream.stream_info.bytes_received
         # As Envoy counts it: what came for the first stream, and its body once more when it is replayed.
         fresh.stream_info.bytes_received = stream.stream_info.bytes_received
         encoder.set_decoder(fresh)

@@ -9,7 +9,7 @@ from time import gmtime, time
 from typing import Final
 
 from outrider.access_log.context import FormatContext
-from outrider.data.address import KIND_IP
+from outrider.data.address import KIND_IP, Address
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from outrider.data.header_names import (
     CONNECTION,
@@ -184,7 +184,8 @@ class ConnManagerHeaderRules(HeaderRules):
         if self.use_remote_address:
             final = connection.remote_address
             remote = final
-            trusted = True
+            # Whoever names others is a proxy himself: the request comes from outside.
+            trusted = X_FORWARDED_FOR not in single
             hops = self.xff_num_trusted_hops
             if hops > 0:
                 found, _ = last_address_from_xff(headers, hops - 1)
@@ -197,9 +198,7 @@ class ConnManagerHeaderRules(HeaderRules):
             if hops == 0 or X_FORWARDED_PROTO not in single:
                 headers.set(X_FORWARDED_PROTO, HTTPS if secure else HTTP)
             if self.append_x_forwarded_port and (hops == 0 or X_FORWARDED_PORT not in single):
-                local = connection.local_address
-                if local.kind == KIND_IP:
-                    headers.set(X_FORWARDED_PORT, b"%d" % local.port)
+                _set_forwarded_port(headers, connection.local_address)
         else:
             remote = connection.remote_address
             final = remote
@@ -218,6 +217,8 @@ class ConnManagerHeaderRules(HeaderRules):
                     break
             if X_FORWARDED_PROTO not in single:
                 single[X_FORWARDED_PROTO] = HTTPS if secure else HTTP
+            if self.append_x_forwarded_port and X_FORWARDED_PORT not in single:
+                _set_forwarded_port(headers, connection.local_address)
         if final is not connection.remote_address:
             connection = info.own_connection()
             connection.remote_address = final
@@ -296,6 +297,8 @@ class ConnManagerHeaderRules(HeaderRules):
             plain = unescape_slashes(path)
             if plain != path:
                 if action == REJECT_REQUEST:
+                    # The log shows it so.
+                    headers.path = plain
                     self.stats.rq_failed_path_normalization.inc()
                     return Rejection(400, "", "path_normalization_failed")
                 redirect = action == UNESCAPE_AND_REDIRECT
@@ -403,3 +406,8 @@ def _strip_dot(host: bytes) -> bytes:
     if colon > 0 and host[colon - 1 : colon] == b"." and host.find(b"]", colon) < 0:
         return host[: colon - 1] + host[colon:]
     return host
+
+
+def _set_forwarded_port(headers: RequestHeaderMap, local: Address) -> None:
+    if local.kind == KIND_IP:
+        headers.set(X_FORWARDED_PORT, b"%d" % local.port)

@@ -68,6 +68,10 @@ class RouteProvider:
         """The route (`router.config.route.Route`) of a request, or None."""
         raise NotImplementedError
 
+    def internal_only_headers(self) -> list[bytes]:
+        """Headers (lower case) that external requests must not bring along."""
+        return []
+
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class CodecFactory:

@@ -109,12 +109,12 @@ class CustomHeaderDetection(OriginalIpDetection):
         value = headers.get(self.name)
         address = None if value is None else parse_address(value.strip())
         if address is not None:
-            return DetectedAddress(address, self.allow_trusted_checks, False)
+            return DetectedAddress(address, self.allow_trusted_checks)
         if self.reject_code:
             rejected = DetectedAddress(None, False, False)
             rejected.reject = True
             rejected.reject_code = self.reject_code
-            rejected.reject_details = "rejected_by_original_ip_detection"
+            rejected.reject_details = "rejecting_because_detection_failed"
             return rejected
         return None
 

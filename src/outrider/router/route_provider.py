@@ -23,6 +23,9 @@ class StaticRouteProvider(RouteProvider):
     def match(self, headers: RequestHeaderMap, info: StreamInfo, random_value: int) -> object:
         return self.config.route(headers, info, random_value)
 
+    def internal_only_headers(self) -> list[bytes]:
+        return self.config.internal_only_headers
+
 
 def create_route_provider(config: View, context: FactoryContext) -> RouteProvider:
     """The provider that an HttpConnectionManager's `route_specifier` asks for. Raises ConfigError.

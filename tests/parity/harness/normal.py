@@ -38,6 +38,25 @@ class Normalizer:
         return self._words[match[0]]
 
 
+def grouped(text: str) -> str:
+    """Fields of one name side by side in each header block: their order among others means nothing (RFC 9110 5.3)."""
+    out: list[str] = []
+    block: dict[str, list[str]] = {}
+    in_head = False
+    for line in text.split("\n"):
+        if in_head and line and ":" in line:
+            block.setdefault(line.partition(":")[0].lower(), []).append(line)
+            continue
+        for lines in block.values():
+            out.extend(lines)
+        block.clear()
+        in_head = line.startswith("HTTP/1.") or line.endswith((" HTTP/1.1", " HTTP/1.0"))
+        out.append(line)
+    for lines in block.values():
+        out.extend(lines)
+    return "\n".join(out)
+
+
 def printable(data: bytes) -> str:
     """Bytes as lines: CR LF becomes a line end, other unusual bytes are escaped."""
     text = data.decode("latin-1").replace("\r\n", "\n")

@@ -14,7 +14,7 @@ from typing import TypeVar
 import pytest
 
 from tests.parity.harness.case import Case
-from tests.parity.harness.normal import printable
+from tests.parity.harness.normal import grouped, printable
 from tests.parity.harness.side import Side, SideConfig, wait_for
 from tests.support.http1_message import status_codes
 from tests.support.proxy_process import AdminAnswer, ProxyFailed
@@ -122,14 +122,14 @@ class Pair:
         report: Report = {}
         if case.response:
             end = transcript.end if case.to_end or transcript.end != "open" else "open"
-            report["response"] = normal(printable(transcript.received), case.replace) + f"\n[{end}]"
+            report["response"] = grouped(normal(printable(transcript.received), case.replace)) + f"\n[{end}]"
         if case.upstream:
             requests: list[str] = []
             for upstream in side.upstreams.values():
                 for record in upstream.records():
                     connection = "new connection" if record.fresh else "reused connection"
                     extra = f" sni={record.server_name} subject={record.client_subject}" if record.server_name else ""
-                    text = normal(printable(record.raw), case.replace)
+                    text = grouped(normal(printable(record.raw), case.replace))
                     requests.append(f"[{record.label}: {connection}{extra}]\n{text}")
             report["upstream received"] = "\n".join(sorted(requests) if case.upstream_sorted else requests)
         if case.log:

@@ -23,7 +23,7 @@ _COMPARED = re.compile(r"^(cluster|http|listener|vhost|dns|cluster_manager|liste
 _IGNORED = re.compile(
     # Byte counts contain the digits of x-envoy-upstream-service-time.
     r"_bytes_|^http\.admin\.|^listener\.admin\.|^main\.|\.default\.total_match_count$"
-    r"|listener_manager\.worker_|http1\.dropped_headers_with_underscores_unused"
+    r"|\.update_(attempt|success|no_rebuild)$|listener_manager\.worker_|http1\.dropped_headers_with_underscores_unused"
     r"|\.worker_\d+\.|^dns\.cares\.|^http\.[a-z0-9_]+\.tracing\.|\.assignment_|external\.upstream_rq_time"
 )
 

@@ -384,10 +384,7 @@ class Http1ServerConnection(ServerConnection):
 
     def _answer(self, stream: Http1ServerStream, status: int, details: str) -> None:
         stream.response_details = details
-        if stream.dead:
-            return
-        stream.decoder.on_protocol_error()
-        if not stream.started_response:
+        if not stream.dead and not stream.started_response:
             stream.decoder.send_local_reply(status, reason_phrase(status), details)
 
     def __repr__(self) -> str:
