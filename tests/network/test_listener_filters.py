@@ -237,7 +237,8 @@ def test_http_inspector_waits_for_a_whole_line_and_a_whole_preface() -> None:
 
 
 class Consuming(ListenerFilter):
-    max_read_bytes = 64
+    def max_read_bytes(self) -> int:
+        return 64
 
     def on_accept(self, callbacks: ListenerFilterChain) -> int:
         self.callbacks = callbacks

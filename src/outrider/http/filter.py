@@ -7,7 +7,7 @@ status and later calls `continue_decoding()` or `continue_encoding()`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from mypy_extensions import mypyc_attr
 
@@ -128,7 +128,7 @@ class HttpFilterFactory:
     """Makes the filters of one configured entry; built when configuration loads, so `create` cannot fail."""
 
     # Terminal filters (router) end the chain.
-    is_terminal: bool = False
+    is_terminal: ClassVar[bool] = False
 
     def create(self) -> HttpFilter:
         raise NotImplementedError

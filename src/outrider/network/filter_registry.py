@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from mypy_extensions import mypyc_attr
 
@@ -19,7 +19,7 @@ class NetworkFilterFactory:
     """Makes the filters of one configured entry; built when configuration loads, so `create` cannot fail."""
 
     # Terminal filters (connection manager, TCP proxy, echo) end the chain.
-    is_terminal: bool = False
+    is_terminal: ClassVar[bool] = False
 
     def create(self) -> NetworkFilter:
         raise NotImplementedError

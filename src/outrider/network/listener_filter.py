@@ -27,11 +27,13 @@ DEFAULT_TIMEOUT_MS: Final = 15_000
 class ListenerFilter:
     """One filter of one new connection. What it finds out it writes into `callbacks.info`."""
 
-    # Bytes it may have to see; a connection that sends as many without an end of it is closed.
-    max_read_bytes: int = 0
+    def max_read_bytes(self) -> int:
+        """Bytes it may have to see, 0 for none; a connection that has sent as many and is still asked for more is
+        closed."""
+        return 0
 
     def on_accept(self, callbacks: ListenerFilterChain) -> int:
-        """The connection has been accepted. STOP waits for bytes (`max_read_bytes` > 0) or for `continue_chain`."""
+        """The connection has been accepted. STOP waits for bytes (`max_read_bytes()` > 0) or for `continue_chain`."""
         return CONTINUE
 
     def on_data(self, data: bytes) -> int:
@@ -163,7 +165,7 @@ class ListenerFilterChain(RawInspector):
         self.buffer = self.buffer + data if self.buffer else data
         if self._accepted and self._index < len(self._filters):
             current = self._filters[self._index]
-            if current.max_read_bytes > 0:
+            if current.max_read_bytes() > 0:
                 self._offer(current)
                 return
         self._bound()
@@ -201,7 +203,7 @@ class ListenerFilterChain(RawInspector):
                 if self._done:
                     return
                 if status != CONTINUE:
-                    if current.max_read_bytes > 0 and self.buffer:
+                    if current.max_read_bytes() > 0 and self.buffer:
                         self._offer(current)
                     return
             self._index += 1
@@ -216,7 +218,7 @@ class ListenerFilterChain(RawInspector):
             self._index += 1
             self._accepted = False
             self._run()
-        elif len(self.buffer) >= current.max_read_bytes:
+        elif len(self.buffer) >= current.max_read_bytes():
             self.fail()
 
     def _bound(self) -> None:

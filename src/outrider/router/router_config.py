@@ -6,7 +6,7 @@ Source: `envoy.extensions.filters.http.router.v3.Router`; Envoy documentation, r
 from __future__ import annotations
 
 from random import getrandbits
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from mypy_extensions import mypyc_attr
 
@@ -168,7 +168,7 @@ class RouterFilterFactory(HttpFilterFactory):
 class UpstreamHttpFilterFactory:
     """A filter that runs once per attempt, behind the choice of a host (`upstream_http_filters`)."""
 
-    is_terminal: bool = False
+    is_terminal: ClassVar[bool] = False
 
 
 # Factories take `(config, context)`: `(View, FactoryContext)`.

@@ -46,12 +46,14 @@ class HttpInspectorStats:
 class HttpInspector(ListenerFilter):
     """Waits for a request line, or for certainty that none comes."""
 
-    __slots__ = ("stats", "callbacks", "max_read_bytes")
+    __slots__ = ("stats", "callbacks")
 
     def __init__(self, stats: HttpInspectorStats) -> None:
         self.stats = stats
-        self.max_read_bytes = MAX_INSPECT_SIZE
         self.callbacks: ListenerFilterChain | None = None
+
+    def max_read_bytes(self) -> int:
+        return MAX_INSPECT_SIZE
 
     def on_accept(self, callbacks: ListenerFilterChain) -> int:
         self.callbacks = callbacks

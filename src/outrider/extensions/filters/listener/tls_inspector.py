@@ -164,12 +164,15 @@ class TlsInspectorStats:
 class TlsInspector(ListenerFilter):
     """Waits until it is certain whether a ClientHello comes, and has read it."""
 
-    __slots__ = ("stats", "callbacks", "max_read_bytes")
+    __slots__ = ("stats", "callbacks", "max_size")
 
     def __init__(self, stats: TlsInspectorStats, max_size: int) -> None:
         self.stats = stats
-        self.max_read_bytes = max_size
+        self.max_size = max_size
         self.callbacks: ListenerFilterChain | None = None
+
+    def max_read_bytes(self) -> int:
+        return self.max_size
 
     def on_accept(self, callbacks: ListenerFilterChain) -> int:
         self.callbacks = callbacks
@@ -180,7 +183,7 @@ class TlsInspector(ListenerFilter):
         try:
             hello = parse_client_hello(data)
         except NeedMore:
-            if len(data) >= self.max_read_bytes:
+            if len(data) >= self.max_size:
                 stats.client_hello_too_large.inc()
             return STOP
         except NotTls:
