@@ -161,7 +161,9 @@ def test_no_healthy_host() -> None:
     world = World()
     world.add_cluster("empty", 0)
     world.route.cluster_name = "empty"
+    world.host.include_attempt_count_in_response = True
     world.request()
+    assert world.manager.sent is not None and world.manager.sent.get(b"x-envoy-attempt-count") == b"1"
     assert world.manager.local == (503, "no healthy upstream", "no_healthy_upstream")
     assert world.flags() == flags.NO_HEALTHY_UPSTREAM
     assert world.counter("cluster.empty.upstream_rq_503") == 1
@@ -373,7 +375,7 @@ def test_grpc_code_stats_can_be_suppressed() -> None:
     world.request((b"content-type", b"application/grpc"))
     world.attempts[0].respond(503)
     assert world.up("upstream_rq_503") == 0
-    assert world.up("upstream_rq_completed") == world.up("external.upstream_rq_completed") == 1
+    assert world.up("upstream_rq_completed") == world.up("external.upstream_rq_503") == 1
 
 
 def test_what_is_grpc() -> None:

@@ -62,6 +62,8 @@ def test_overflow_is_marked() -> None:
     assert world.manager.local is not None and world.manager.local[0] == 503
     assert world.manager.sent is not None and world.manager.sent.get(b"x-envoy-overloaded") == b"true"
     assert world.flags() == flags.UPSTREAM_OVERFLOW
+    upstream = world.manager.stream_info.upstream
+    assert upstream is not None and upstream.host is None
     assert world.dispatcher.wheel.pending() == 0
 
 

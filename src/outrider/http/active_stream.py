@@ -485,10 +485,11 @@ class ActiveStream(FilterManager):
                 # There is no chunked coding in HTTP/1.0: the body ends with the connection (RFC 9112 section 6.3).
                 hcm.closing = True
             tunnel = self.is_upgrade and (headers.status == 101 or _is_connect_success(self.request_headers, headers))
-            if not self.remote_complete and not tunnel:
-                # Without the rest of the request the connection is of no further use (RFC 9112 section 9.3).
-                hcm.closing = True
+            if not self.remote_complete:
                 settings.stats.rq_response_before_rq_complete.inc()
+                if not tunnel:
+                    # Without the rest of the request the connection is of no further use (RFC 9112 section 9.3).
+                    hcm.closing = True
             if tunnel:
                 self.upgraded = True
             elif hcm.closing:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from outrider.router.filter import RouterFilter
     from outrider.router.upstream_request import UpstreamRequest
     from outrider.stats.store import Scope
+    from outrider.upstream.cluster_info import ClusterInfo
     from outrider.upstream.host import Host
 
 # HTTP status that stands for each gRPC status (Envoy's grpcToHttpStatus); others are 500.
@@ -54,7 +55,7 @@ def charge_code(router: RouterFilter, code: int, canary: bool, host: Host | None
     cluster_info = router.cluster_info
     internal = router.headers.single.get(X_ENVOY_INTERNAL) == b"true"
     if router.grpc and config.suppress_grpc_code_stats:
-        _charge_completed(cluster_info.scope, internal, canary)
+        _charge_prefixed_only(cluster_info, code, internal, canary)
     else:
         cluster_info.code_stats.charge(code, internal, canary)
     zone = config.zone
@@ -75,12 +76,12 @@ def charge_code(router: RouterFilter, code: int, canary: bool, host: Host | None
         host.stats.rq_error.inc()
 
 
-def _charge_completed(scope: Scope, internal: bool, canary: bool) -> None:
-    """`suppress_grpc_request_failure_code_stats`: requests are counted, their codes are not."""
-    scope.counter("upstream_rq_completed").inc()
-    scope.counter("internal.upstream_rq_completed" if internal else "external.upstream_rq_completed").inc()
+def _charge_prefixed_only(info: ClusterInfo, code: int, internal: bool, canary: bool) -> None:
+    """`suppress_grpc_request_failure_code_stats`: as in Envoy, the codes are missing from the plain names only."""
+    info.stats.upstream_rq_completed.inc()
+    info.code_stats.charge_basic(code, "internal." if internal else "external.")
     if canary:
-        scope.counter("canary.upstream_rq_completed").inc()
+        info.code_stats.charge_basic(code, "canary.")
 
 
 def _charge_alternative(stats: CodeStats, prefix: str, code: int, internal: bool, canary: bool) -> None:
@@ -158,6 +159,9 @@ def charge_abort(router: RouterFilter, request: UpstreamRequest, code: int, drop
         if request.grpc_deferred:
             request.host.stats.rq_error.inc()
             router.config.stats.rq_reset_after_downstream_response_started.inc()
+        return
+    if request.info.host is None:
+        charge_code(router, code, False, None, dropped)
         return
     charge_code(router, code, request.host.canary, request.host, dropped)
     if code < 500:

@@ -150,10 +150,10 @@ class RouterFilter(HttpFilter):
         if info.drop_overload > 0 and local_answer.dropped_for_overload(self):
             return HEADERS_STOP_ITERATION
         stream_info.attempt_count = 1
+        self.attempted = True
         if not self.choose_host():
             local_answer.no_healthy_upstream(self)
             return HEADERS_STOP_ITERATION
-        self.attempted = True
         set_timeouts(self, headers, steered)
         if virtual_host.include_attempt_count_in_request:
             headers.set(X_ENVOY_ATTEMPT_COUNT, b"1")

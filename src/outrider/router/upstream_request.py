@@ -25,7 +25,7 @@ from outrider.http.codec import (
 from outrider.router import charge, local_answer, recovery, response, upstream_log
 from outrider.router.config.route_entry import update_authority
 from outrider.router.reset_reason import reset_flag
-from outrider.upstream.conn_pool import PendingStream, PoolCallbacks
+from outrider.upstream.conn_pool import POOL_OVERFLOW, PendingStream, PoolCallbacks
 from outrider.upstream.host import LOCAL_ORIGIN_CONNECT_SUCCESS, Host
 
 if TYPE_CHECKING:
@@ -273,8 +273,16 @@ class UpstreamRequest(PoolCallbacks):
 
     def on_pool_failure(self, reason: int, details: str, host: Host) -> None:
         self.pending = None
-        self.info.transport_failure_reason = details
-        self.router.on_host_selected(self, host, False)
+        router = self.router
+        info = self.info
+        info.transport_failure_reason = details
+        if reason == POOL_OVERFLOW and router.cluster_info.resource_manager(router.entry.priority).requests.can_create():
+            # There was no place in the queue: the request never got as far as a host.
+            info.host = None
+            info.host_address = None
+            info.host_name = ""
+        else:
+            router.on_host_selected(self, host, False)
         self.on_reset_stream(_POOL_RESETS[reason], details)
 
     # --- from upstream ---
