@@ -185,9 +185,7 @@ def test_outlier_reports_go_out_once_per_turn() -> None:
     monitor.put_result(LOCAL_ORIGIN_TIMEOUT, 504)
     assert link.heard == []
     dispatcher.turn()
-    assert link.heard == [
-        ("c", [("10.0.0.1:1", REPORT_HTTP_CODE, 503), ("10.0.0.1:1", LOCAL_ORIGIN_TIMEOUT, 504)])
-    ]
+    assert link.heard == [("c", [("10.0.0.1:1", REPORT_HTTP_CODE, 503), ("10.0.0.1:1", LOCAL_ORIGIN_TIMEOUT, 504)])]
 
 
 def test_without_outlier_detection_nothing_is_reported() -> None:

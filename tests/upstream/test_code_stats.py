@@ -16,8 +16,12 @@ def test_external() -> None:
     stats.charge(200, False, False)
     stats.charge(200, False, False)
     assert counters(store) == {
-        "upstream_rq_completed": 2, "upstream_rq_2xx": 2, "upstream_rq_200": 2, "external.upstream_rq_completed": 2,
-        "external.upstream_rq_2xx": 2, "external.upstream_rq_200": 2,
+        "upstream_rq_completed": 2,
+        "upstream_rq_2xx": 2,
+        "upstream_rq_200": 2,
+        "external.upstream_rq_completed": 2,
+        "external.upstream_rq_2xx": 2,
+        "external.upstream_rq_200": 2,
     }
 
 
@@ -50,6 +54,8 @@ def test_times() -> None:
     stats.record_time(5, False, True)
     stats.record_zone_time(6, "a", "b")
     assert {name: histogram.pending for name, histogram in store.histograms.items()} == {
-        "upstream_rq_time": [5], "canary.upstream_rq_time": [5], "external.upstream_rq_time": [5],
+        "upstream_rq_time": [5],
+        "canary.upstream_rq_time": [5],
+        "external.upstream_rq_time": [5],
         "zone.a.b.upstream_rq_time": [6],
     }

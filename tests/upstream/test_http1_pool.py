@@ -215,8 +215,13 @@ def test_refused_connections_fail_everyone_who_waits() -> None:
     expected = (POOL_REMOTE_CONNECTION_FAILURE, "delayed connect error: Connection refused")
     assert [stream.failure for stream in streams] == [expected, expected]
     counted(
-        world, upstream_cx_connect_fail=1, upstream_rq_pending_failure_eject=2, upstream_cx_destroy=1,
-        upstream_cx_destroy_remote=1, upstream_cx_destroy_local=0, upstream_cx_destroy_with_active_rq=0,
+        world,
+        upstream_cx_connect_fail=1,
+        upstream_rq_pending_failure_eject=2,
+        upstream_cx_destroy=1,
+        upstream_cx_destroy_remote=1,
+        upstream_cx_destroy_local=0,
+        upstream_cx_destroy_with_active_rq=0,
     )
     assert world.host.stats.cx_connect_fail.value == 1
 
@@ -305,7 +310,10 @@ def test_upstream_goes_away_in_the_middle() -> None:
     world.connection().remote_close()
     assert stream.resets == [RESET_CONNECTION_TERMINATION]
     counted(
-        world, upstream_cx_destroy_remote_with_active_rq=1, upstream_cx_destroy_with_active_rq=1, upstream_rq_active=0,
+        world,
+        upstream_cx_destroy_remote_with_active_rq=1,
+        upstream_cx_destroy_with_active_rq=1,
+        upstream_rq_active=0,
         upstream_cx_active=0,
     )
     assert world.host.stats.rq_active.value == 0
@@ -431,8 +439,6 @@ def test_a_removed_host_drains() -> None:
     assert not world.connection(0).open
     assert world.cluster.choose_pool(0, None) is None
     counted(world, upstream_cx_none_healthy=1)
-
-
 
 
 def test_close_all() -> None:

@@ -210,8 +210,16 @@ def test_a_new_host_gets_little_at_first() -> None:
 
 def least_request(priorities: PrioritySet, rolls: RandomSource, **options: float) -> LeastRequestLoadBalancer:
     balancer = LeastRequestLoadBalancer(
-        priorities, STATS, CommonLbSettings(), NO_RUNTIME, rolls, FakeClock(), None,
-        int(options.get("choices", 2)), options.get("bias", 1.0), bool(options.get("full_scan", False)),
+        priorities,
+        STATS,
+        CommonLbSettings(),
+        NO_RUNTIME,
+        rolls,
+        FakeClock(),
+        None,
+        int(options.get("choices", 2)),
+        options.get("bias", 1.0),
+        bool(options.get("full_scan", False)),
     )
     balancer.start()
     return balancer
@@ -249,9 +257,7 @@ def test_least_request_bias_zero_is_plain_weights() -> None:
 
 
 def test_random_is_uniform_and_ignores_weights() -> None:
-    balancer = RandomLoadBalancer(
-        make_priorities(hosts(100, 1)), STATS, CommonLbSettings(), NO_RUNTIME, RandomSource()
-    )
+    balancer = RandomLoadBalancer(make_priorities(hosts(100, 1)), STATS, CommonLbSettings(), NO_RUNTIME, RandomSource())
     balancer.start()
     picked = Counter(ports(balancer, 2000))
     assert 800 < picked[1] < 1200

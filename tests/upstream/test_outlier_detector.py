@@ -235,7 +235,10 @@ def test_success_rate_needs_hosts_and_volume() -> None:
 
 def test_failure_percentage() -> None:
     world = World(
-        hosts=5, failure_percentage_request_volume=10, enforcing_failure_percentage=100, enforcing_success_rate=0,
+        hosts=5,
+        failure_percentage_request_volume=10,
+        enforcing_failure_percentage=100,
+        enforcing_success_rate=0,
         consecutive_5xx=1000,
     )
     for host in range(5):
