@@ -175,6 +175,11 @@ class MainProcess(SupervisorOwner):
         """End workers, sockets and sinks."""
         for timer in self._timers.values():
             timer.cancel()
+        if self.serves and self.flusher.sinks:
+            # The last flush is to hold what the workers have counted until now.
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.collect_stats(lambda: done.set_result(None))
+            await done
         self.serves = False
         self.stats.live.set(0)
         self.listeners.close()
