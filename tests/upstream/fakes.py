@@ -10,6 +10,7 @@ from outrider.data.header_map import RequestHeaderMap, ResponseHeaderMap
 from outrider.data.stream_info import ConnectionInfo
 from outrider.event.timer import Timer, TimerOwner, TimerWheel, WheelClock
 from outrider.http.codec import ClientConnection, ClientConnectionCallbacks, RequestEncoder, ResponseDecoder
+from outrider.network.connection import Connection
 from outrider.network.filter import EVENT_CONNECTED, EVENT_LOCAL_CLOSE, EVENT_REMOTE_CLOSE
 from outrider.network.transport_socket import RAW_BUFFER
 from outrider.stats.store import Store
@@ -23,6 +24,7 @@ from outrider.upstream.hosts_update import HostSpec, HostsUpdate
 from outrider.upstream.load_balancer.base import RandomSource
 from outrider.upstream.priority_set import PrioritySet
 from outrider.upstream.transport_socket_matcher import TransportSocketMatcher
+from tests.support.dispatcher import idle_dispatcher
 
 HERE = ip_address("127.0.0.1", 1)
 
@@ -99,18 +101,16 @@ class FakeDispatcher:
             self.turn()
 
 
-class FakeConnection:
+class FakeConnection(Connection):
     """Remembers what was done to it; the test plays the network."""
 
     def __init__(self, connection_id: int, address: Address) -> None:
-        self.connection_id = connection_id
-        self.info = ConnectionInfo(connection_id, HERE, address)
+        super().__init__(idle_dispatcher(), ConnectionInfo(connection_id, HERE, address))
         self.callbacks: list[Any] = []
         self.filters: list[Any] = []
         self.written = b""
         self.open = True
         self.read_disabled = 0
-        self.stats: Any = None
 
     def set_buffer_limits(self, limit: int) -> None:
         self.limit = limit

@@ -259,4 +259,6 @@ def test_removed_hosts_are_forgotten() -> None:
 
 
 def test_threshold() -> None:
-    assert ejection_threshold([100.0, 100.0, 70.0], 1.0) == (90.0, pytest.approx(90.0 - 14.142, abs=0.001))
+    mean, threshold = ejection_threshold([100.0, 100.0, 70.0], 1.0)
+    assert mean == 90.0
+    assert threshold == pytest.approx(90.0 - 14.142, abs=0.001)

@@ -7,7 +7,7 @@ from collections import Counter
 from outrider.config.runtime import NO_RUNTIME
 from outrider.stats.store import Store
 from outrider.upstream.cluster_stats import ClusterStats
-from outrider.upstream.host import Locality
+from outrider.upstream.host import Host, Locality
 from outrider.upstream.load_balancer.base import CommonLbSettings, RandomSource
 from outrider.upstream.load_balancer.round_robin import RoundRobinLoadBalancer
 from outrider.upstream.load_balancer.zone_aware import DIRECT, NO_ROUTING, RESIDUAL, ZoneAware
@@ -20,7 +20,7 @@ HERE = Locality("", "a", "")
 
 def zones(**counts: int) -> PrioritySet:
     priorities = PrioritySet()
-    hosts = []
+    hosts: list[Host] = []
     for zone, count in counts.items():
         for _ in range(count):
             hosts.append(make_host(len(hosts) + 1, INFO, zone=zone))

@@ -57,7 +57,7 @@ class RingHashLoadBalancer(HashLoadBalancer):
 
     murmur: bool = False
     min_ring: int = 1024
-    max_ring: int = 8 * 1024 * 1024
+    max_ring: int = 8388608
     size: Gauge | None = None
     min_hashes: Gauge | None = None
     max_hashes: Gauge | None = None
