@@ -475,7 +475,8 @@ class ActiveStream(FilterManager):
         info = self.stream_info
         hcm = self.hcm
         settings.header_rules.mutate_response(self.request_headers, headers, info)
-        if not hcm.closing and settings.drain.drain_close():
+        if not hcm.closing and not hcm.draining and settings.drain.drain_close():
+            settings.stats.cx_drain_close.inc()
             hcm.start_drain()
         protocol = info.protocol
         if protocol < HTTP2:
@@ -492,7 +493,7 @@ class ActiveStream(FilterManager):
                     hcm.closing = True
             if tunnel:
                 self.upgraded = True
-            elif hcm.closing:
+            elif hcm.closing or hcm.draining:
                 headers.set(CONNECTION, b"close")
             elif protocol == HTTP10:
                 headers.set(CONNECTION, b"keep-alive")

@@ -81,7 +81,8 @@ class HttpConnectionManager(NetworkFilter):
         self.streams: list[ActiveStream] = []
         # No further request is served on this connection; it closes when its streams are done.
         self.closing: bool = False
-        self._draining: bool = False
+        # The client is being told to go elsewhere; new requests are still served.
+        self.draining: bool = False
         self._requests: int = 0
         self._timers: _Timers | None = None
         self._idle_timer: Timer | None = None
@@ -399,7 +400,7 @@ class HttpConnectionManager(NetworkFilter):
             left = limit - (now - self._last_stream_end_ns) // _NANOS_PER_MS
             if left <= 0:
                 settings.stats.cx_idle_timeout.inc()
-                if self.codec is None or self.protocol < HTTP2:
+                if self.codec is None:
                     self.connection.close(CLOSE_FLUSH_WRITE, "on_idle_timeout")
                 else:
                     self.start_drain()
@@ -410,17 +411,13 @@ class HttpConnectionManager(NetworkFilter):
 
     def start_drain(self) -> None:
         """Tell the client to go elsewhere; after `drain_timeout` nothing new is taken."""
-        if self._draining:
+        if self.draining:
             return
-        self._draining = True
+        self.draining = True
         settings = self.settings
-        settings.stats.cx_drain_close.inc()
         if self.codec is not None:
             self.codec.shutdown_notice()
         timers = self._timers
-        if self.protocol < HTTP2 and self.codec is not None and self.streams:
-            self.closing = True
-            return
         assert timers is not None
         delay = settings.drain_timeout_ms
         if settings.drain_timeout_jitter > 0:

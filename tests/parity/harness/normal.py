@@ -10,6 +10,9 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     for pattern, text in (
         (r"^(date|last-modified): [A-Z][a-z]{2}, \d.*?GMT", r"\1: {date}"),
         (r"^(x-envoy-upstream-service-time: )\d+", r"\1{ms}"),
+        # What is left of 15 seconds at another attempt.
+        (r"^(x-envoy-expected-rq-timeout-ms: )14\d\d\d$", r"\g<1>15000"),
+        (r"^(x-envoy-expected-rq-timeout-ms: )13\d\d\d$", r"\g<1>14000"),
         # The digit that says why the request is traced stays.
         (r"\b[0-9a-f]{8}-[0-9a-f]{4}-([0-9a-f])[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b", r"{uuid\1}"),
         (r"127\.0\.0\.1:[3-6]\d{4}\b", "127.0.0.1:{client}"),
