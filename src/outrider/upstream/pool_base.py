@@ -33,8 +33,6 @@ POOL_OVERFLOW: Final = 0
 POOL_LOCAL_CONNECTION_FAILURE: Final = 1
 POOL_REMOTE_CONNECTION_FAILURE: Final = 2
 POOL_TIMEOUT: Final = 3
-# Too many wait already: no host is to blame.
-POOL_PENDING_OVERFLOW: Final = 4
 
 # How to cancel (`PendingStream.cancel`): keep a connection that is being made for others, or drop it if in excess.
 CANCEL_DEFAULT: Final = 0
@@ -323,7 +321,7 @@ class ConnPoolBase:
         """Have a stream wait for a connection, beginning one if needed. None: it failed at once, and has been told."""
         stats = self.info.stats
         if not self.resources.pending_requests.can_create():
-            pending.fail(POOL_PENDING_OVERFLOW, "", self.host)
+            pending.fail(POOL_OVERFLOW, "", self.host)
             stats.upstream_rq_pending_overflow.inc()
             return None
         pending.pool = self
