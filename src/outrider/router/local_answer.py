@@ -70,6 +70,8 @@ class RedirectReply(LocalReplyModifier):
             headers.set(LOCATION, self.location)
         self.route.finalize_response_headers(headers, self.router.headers, self.router.manager.stream_info)
         if self.body_type:
+            # Whatever the edits say: the format knows its type. It comes last, as with Envoy.
+            headers.remove(CONTENT_TYPE)
             headers.set(CONTENT_TYPE, self.body_type)
 
 

@@ -74,8 +74,6 @@ def on_headers(
     config = router.config
     if router.request_complete_ns and not config.suppress_envoy_headers:
         headers.set(X_ENVOY_UPSTREAM_SERVICE_TIME, decimal((now_ns - router.request_complete_ns) // 1_000_000))
-    if entry.virtual_host.include_attempt_count_in_response:
-        headers.set(X_ENVOY_ATTEMPT_COUNT, decimal(router.attempt))
     canary = host.canary or single.get(X_ENVOY_UPSTREAM_CANARY) == b"true"
     request.canary = canary
     charge.charge_code(router, status, canary, host, False)
@@ -92,6 +90,8 @@ def on_headers(
     stream_info.response_code_details = "via_upstream"
     stream_info.response_code = status
     entry.finalize_response_headers(headers, router.headers, stream_info)
+    if entry.virtual_host.include_attempt_count_in_response:
+        headers.set(X_ENVOY_ATTEMPT_COUNT, decimal(router.attempt))
     stream_info.upstream = request.info
     _begin(router, request)
     if end_stream:

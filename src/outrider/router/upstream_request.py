@@ -276,7 +276,8 @@ class UpstreamRequest(PoolCallbacks):
         router = self.router
         info = self.info
         info.transport_failure_reason = details
-        if reason == POOL_OVERFLOW and router.cluster_info.resource_manager(router.entry.priority).requests.can_create():
+        limits = router.cluster_info.resource_manager(router.entry.priority)
+        if reason == POOL_OVERFLOW and limits.requests.can_create():
             # There was no place in the queue: the request never got as far as a host.
             info.host = None
             info.host_address = None
