@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from outrider.network.tls.ocsp_staple import OcspStaple
 
 _MIN_RSA_BITS: Final = 2048
+_CRL: Final = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 _CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -137,6 +138,17 @@ def load_trusted(data: LoadedData, view: View) -> list[x509.Certificate]:
     if not certificates:
         raise view.error(f"Failed to load trusted CA certificates from {data.name}", "trusted_ca")
     return certificates
+
+
+def load_crls(data: LoadedData, view: View) -> list[bytes]:
+    """DER of every certificate revocation list. Raises ConfigError when there is none."""
+    try:
+        found = [x509.load_pem_x509_crl(block) for block in _CRL.findall(data.content)]
+    except ValueError:
+        found = []
+    if not found:
+        raise view.error(f"Failed to load CRL from {data.name}", "crl")
+    return [crl.public_bytes(serialization.Encoding.DER) for crl in found]
 
 
 def certificate_hash(der: bytes) -> bytes:

@@ -27,7 +27,6 @@ from outrider.network.tls.settings import TlsSettings, ValidationSettings
 from outrider.network.tls.stats import SslStats
 
 _NULL: Final[Any] = ffi.NULL
-_CRL_BEGIN: Final = b"-----BEGIN X509 CRL-----"
 
 
 class TlsContext:
@@ -66,7 +65,7 @@ class TlsContext:
         settings.parameters.apply(handle)
         if settings.key_log is not None:
             lib.SSL_CTX_set_keylog_callback(handle, KEY_LOG)
-        self._load_validation(settings.validation, require_peer, view)
+        self._load_validation(settings.validation, require_peer)
         if is_client:
             lib.SSL_CTX_set_session_cache_mode(handle, lib.SSL_SESS_CACHE_OFF)
             for pair in settings.key_pairs:
@@ -112,7 +111,7 @@ class TlsContext:
         der: bytes = staple.der
         return der
 
-    def _load_validation(self, validation: ValidationSettings | None, require_peer: bool, view: View) -> None:
+    def _load_validation(self, validation: ValidationSettings | None, require_peer: bool) -> None:
         if validation is None or not validation.asks_for_certificate:
             return
         handle = self.handle
@@ -123,7 +122,7 @@ class TlsContext:
         elif validation.system_roots:
             _load_system_roots(handle)
         if validation.crl is not None:
-            _load_crls(store, validation, view)
+            _load_crls(store, validation)
         # A certificate in the store is trusted, be it a root or not.
         lib.X509_STORE_set_flags(store, lib.X509_V_FLAG_PARTIAL_CHAIN)
         if validation.max_depth is not None and validation.max_depth > 0:
@@ -195,24 +194,13 @@ def _load_system_roots(handle: Any) -> None:
     take_errors()
 
 
-def _load_crls(store: Any, validation: ValidationSettings, view: View) -> None:
-    assert validation.crl is not None
-    content = validation.crl.content
-    parts = [_CRL_BEGIN + part for part in content.split(_CRL_BEGIN)[1:]]
-    for part in parts:
-        try:
-            der = x509.load_pem_x509_crl(part).public_bytes(Encoding.DER)
-        except ValueError:
-            raise view.error(f"Failed to load CRL from {validation.crl.name}") from None
+def _load_crls(store: Any, validation: ValidationSettings) -> None:
+    for der in validation.crls:
         crl = crl_from_der(der)
-        if crl is None:
-            raise view.error(f"Failed to load CRL from {validation.crl.name}")
-        lib.X509_STORE_add_crl(store, crl)
-    if not parts:
-        raise view.error(f"Failed to load CRL from {validation.crl.name}")
+        if crl is not None:
+            lib.X509_STORE_add_crl(store, crl)
     flags = lib.X509_V_FLAG_CRL_CHECK
     if not validation.crl_leaf_only:
         flags |= lib.X509_V_FLAG_CRL_CHECK_ALL
     lib.X509_STORE_set_flags(store, flags)
     take_errors()
-

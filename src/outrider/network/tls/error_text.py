@@ -1,7 +1,7 @@
 """OpenSSL's errors in BoringSSL's words, as Envoy's logs and failure reasons show them.
 
 `TLS_error:|<code>:SSL routines:OPENSSL_internal:<REASON>:TLS_error_end`; the code is BoringSSL's: the library's number
-(16 for SSL) in the top byte, the reason below. OpenSSL has other numbers and sometimes other names for the same reasons.
+(16 for SSL) in the top byte, the reason below. OpenSSL has other numbers and now and then other names for the same.
 """
 
 from __future__ import annotations

@@ -195,6 +195,11 @@ class UpstreamTlsFactory(TlsFactory):
         if session == ffi.NULL:
             return
         once = transport_socket.info is not None and transport_socket.info.tls_version() == "TLSv1.3"
+        if not once:
+            # One that may be used again and again takes the place of the one it renews.
+            name = transport_socket.session_name
+            context = transport_socket.context
+            self._sessions = [each for each in self._sessions if each[0] is not context or each[1] != name]
         kept = (
             transport_socket.context,
             transport_socket.session_name,

@@ -11,6 +11,7 @@ from outrider.config.view import View
 from outrider.matching.string_matcher import parse_string_matcher
 from outrider.network.tls.certificates import (
     KeyPair,
+    load_crls,
     load_key_pair,
     load_pkcs12,
     load_trusted,
@@ -39,8 +40,8 @@ class ValidationSettings:
     """`CertificateValidationContext`."""
 
     __slots__ = (
-        "trusted_ca", "trusted", "system_roots", "crl", "crl_leaf_only", "san_matchers", "hashes", "spki_hashes",
-        "allow_expired", "accept_untrusted", "max_depth", "hide_authorities", "spiffe", "stat_name",
+        "trusted_ca", "trusted", "system_roots", "crl", "crls", "crl_leaf_only", "san_matchers", "hashes",
+        "spki_hashes", "allow_expired", "accept_untrusted", "max_depth", "hide_authorities", "spiffe", "stat_name",
     )
 
     def __init__(self) -> None:
@@ -48,6 +49,8 @@ class ValidationSettings:
         self.trusted: list[x509.Certificate] = []
         self.system_roots: bool = False
         self.crl: LoadedData | None = None
+        # Each of its lists, DER.
+        self.crls: list[bytes] = []
         self.crl_leaf_only: bool = False
         self.san_matchers: list[SanMatcher] = []
         self.hashes: set[bytes] = set()
@@ -232,6 +235,8 @@ def read_validation(views: list[View], is_client: bool) -> ValidationSettings:
         )
     if settings.crl is not None and settings.trusted_ca is None:
         raise views[-1].error(f"Failed to load CRL from {settings.crl.name} without trusted CA", "crl")
+    if settings.crl is not None:
+        settings.crls = load_crls(settings.crl, views[-1])
     if settings.san_matchers and not settings.verifies_chain:
         raise views[-1].error(
             "SAN-based verification of peer certificates without trusted CA is insecure and not allowed"
