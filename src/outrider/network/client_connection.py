@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from outrider.data.address import KIND_IP, KIND_PIPE, Address, from_sockname
 from outrider.data.stream_info import ConnectionInfo
 from outrider.network.connection import STATE_CLOSED, Connection, ConnectionOwner
-from outrider.network.filter import EVENT_LOCAL_CLOSE, ConnectionCallbacks
+from outrider.network.filter import CLOSE_NO_FLUSH, EVENT_LOCAL_CLOSE, ConnectionCallbacks
 from outrider.network.transport_socket import TransportSocket
 
 if TYPE_CHECKING:
@@ -100,8 +100,13 @@ async def _establish(dispatcher: Dispatcher, plan: ConnectPlan, connection: Conn
             raw = await _connect_one(loop, address, plan)
         else:
             raw, address = await _race(loop, plan)
+    except BindError as error:
+        if connection.state != STATE_CLOSED:
+            connection.info.transport_failure_reason = str(error)
+            connection.close(CLOSE_NO_FLUSH)
+        return
     except OSError as error:
-        fail(connection, _reason(error))
+        fail(connection, _reason(error, plan.addresses[0]))
         return
     if connection.state == STATE_CLOSED:
         raw.close()
@@ -114,7 +119,7 @@ async def _establish(dispatcher: Dispatcher, plan: ConnectPlan, connection: Conn
             await loop.create_connection(lambda: connection, sock=raw)  # type: ignore[type-var]
     except OSError as error:
         raw.close()
-        fail(connection, _reason(error))
+        fail(connection, _reason(error, address))
 
 
 def fail(connection: Connection, reason: str) -> None:
@@ -124,11 +129,11 @@ def fail(connection: Connection, reason: str) -> None:
         connection.fail_connect()
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError, address: Address) -> str:
     number = error.errno if error.errno is not None else 0
     if number in (errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNRESET):
         return f"delayed connect error: {os.strerror(number)}"
-    return f"immediate connect error: {os.strerror(number)}|{number}" if number else str(error)
+    return f"immediate connect error: {os.strerror(number)}|remote address:{address.text}" if number else str(error)
 
 
 async def _connect_one(loop: asyncio.AbstractEventLoop, address: Address, plan: ConnectPlan) -> socket.socket:
@@ -137,7 +142,7 @@ async def _connect_one(loop: asyncio.AbstractEventLoop, address: Address, plan: 
         for level, option, value in plan.options:
             raw.setsockopt(level, option, value)
         if plan.source is not None and address.kind == KIND_IP:
-            raw.bind((plan.source.host, plan.source.port))
+            _bind(raw, plan.source)
         if address.kind == KIND_PIPE:
             path = address.host
             await loop.sock_connect(raw, "\0" + path[1:] if path.startswith("@") else path)
@@ -147,6 +152,21 @@ async def _connect_one(loop: asyncio.AbstractEventLoop, address: Address, plan: 
         raw.close()
         raise
     return raw
+
+
+class BindError(Exception):
+    """The source address cannot be had: a fault of this side, which the peer knows nothing of."""
+
+
+# How the text of a BindError begins, in the transport failure reason.
+BIND_FAILED: Final = "failed to bind to "
+
+
+def _bind(raw: socket.socket, source: Address) -> None:
+    try:
+        raw.bind((source.host, source.port))
+    except OSError as error:
+        raise BindError(f"{BIND_FAILED}{source.text}: {os.strerror(error.errno or 0)}") from None
 
 
 def open_socket(address: Address) -> socket.socket:

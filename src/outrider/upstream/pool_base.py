@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from mypy_extensions import mypyc_attr
 
 from outrider.event.timer import Timer, TimerOwner
+from outrider.network.client_connection import BIND_FAILED
 from outrider.network.filter import (
     CLOSE_NO_FLUSH,
     EVENT_CONNECTED,
@@ -459,6 +460,9 @@ class ConnPoolBase:
         details = client.connection.info.transport_failure_reason
         if client.timed_out:
             reason = POOL_TIMEOUT
+        elif details.startswith(BIND_FAILED):
+            stats.bind_errors.inc()
+            reason = POOL_LOCAL_CONNECTION_FAILURE
         elif event == EVENT_REMOTE_CLOSE or details:
             reason = POOL_REMOTE_CONNECTION_FAILURE
         else:
