@@ -11,7 +11,7 @@ from tests.parity.harness.case import Case
 from tests.parity.harness.config import LOG_FORMAT, TYPE, bootstrap, cluster, file_log, http, listener, manager, parse
 from tests.parity.harness.pair import Pair
 from tests.parity.harness.side import SideConfig
-from tests.support.http1_message import answer, get, post, request
+from tests.support.http1_message import get, post
 from tests.support.raw_client import Responses
 
 LOG = [
@@ -171,7 +171,7 @@ RBAC_CASES = [
     Case("route_own", get("/own"), listener="rbac"),
     Case("route_own_denied", get("/own", "test", ("x-deny", "1"), ("x-seen", "1")), 403, listener="rbac"),
     Case("route_own_with_prefixes", get("/own", "test", ("x-deny", "1"), ("x-seen", "1")), 403, listener="rbac_deny"),
-    Case("direct_response_denied", get("/direct"), 403, listener="rbac"),
+    Case("direct_response_denied", get("/direct", "test", ("x-deny", "1")), 403, listener="rbac_deny"),
     Case("grpc_denied", post("/x", "test", ("content-type", "application/grpc")), 200, listener="rbac"),
     Case("deny_passes", get("/"), listener="rbac_deny", expect_stats=["http.rbac_deny.rbac.mine.allowed"]),
     Case("deny_denies", get("/", "test", ("x-deny", "1"), ("x-shadow", "1")), 403, listener="rbac_deny"),

@@ -39,6 +39,8 @@ GROUP = SideConfig(
         [
             http("main", UPGRADE_HOSTS, options="upgrade_configs: [{upgrade_type: websocket}]"),
             http("plain", PLAIN),
+            http("nothing", "[{name: all, domains: ['*'], routes: [{match: {path: /only}, route: {cluster: up}}]}]"),
+            http("configured", PLAIN, options="upgrade_configs: [{upgrade_type: CONNECT}]"),
             http("terminate", TERMINATE, options="upgrade_configs: [{upgrade_type: CONNECT}]"),
             http("terminate_dead", DEAD_TERMINATE, options="upgrade_configs: [{upgrade_type: CONNECT}]"),
         ],
@@ -77,6 +79,9 @@ CASES = [
     Case("connect_forwarded", [request("CONNECT", "a.test:443", "a.test:443"), Responses(0), Contains(b"200"), b"hello", Contains(b"hello"), ShutdownWrite()], None, responses=0, answers=[[OPENED, EchoTunnel()]], to_end=True, logs=1),
     Case("connect_refused", [request("CONNECT", "a.test:443", "a.test:443")], 403, answers=[[answer("403 Forbidden", body=b"no")]]),
     Case("connect_not_configured", [request("CONNECT", "a.test:443", "a.test:443")], None, listener="plain", to_end=True),
+    Case("websocket_no_route", [upgrade()], None, listener="nothing", to_end=True),
+    Case("connect_no_route", [request("CONNECT", "a.test:443", "a.test:443")], None, listener="nothing", to_end=True),
+    Case("connect_configured_no_route", [request("CONNECT", "a.test:443", "a.test:443")], None, listener="configured", to_end=True),
     Case("connect_path", [request("CONNECT", "/path", "a.test:443")], 400, to_end=True),
     Case("connect_terminated", [request("CONNECT", "a.test:443", "a.test:443"), Contains(b"\r\n\r\n"), b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", Contains(b"ok"), ShutdownWrite()], None, responses=0, listener="terminate", to_end=True, logs=1),
     Case("connect_terminated_dead", [request("CONNECT", "a.test:443", "a.test:443")], 503, listener="terminate_dead"),

@@ -300,6 +300,10 @@ class ActiveStream(FilterManager):
             by_route = route.upgrade_enabled(kind)
         allowed = by_route == 1 or (by_route < 0 and entry is not None and entry.enabled)
         if not allowed:
+            if route is None:
+                # The router says so.
+                self.is_upgrade = False
+                return self.settings.chain
             self.settings.stats.rq_ws_on_non_ws_route.inc()
             self.send_local_reply(403, "", "upgrade_failed")
             return None
