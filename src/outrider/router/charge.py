@@ -5,6 +5,7 @@ Source: Envoy documentation, "Cluster stats: dynamic HTTP statistics", "Virtual 
 
 from __future__ import annotations
 
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
 from outrider.data.header_map import HeaderMap
@@ -174,7 +175,7 @@ def record_attempt(router: RouterFilter, request: UpstreamRequest) -> None:
     info = router.cluster_info
     budget = info.timeout_budget
     if budget is not None and request.record_budget:
-        elapsed_ms = (router.manager.dispatcher.monotonic_ns() - request.start_ns) // 1_000_000
+        elapsed_ms = (monotonic_ns() - request.start_ns) // 1_000_000
         budget.per_try_percent_used.record(percent_used(elapsed_ms, router.per_try_timeout_ms))
     sizes = info.size_stats
     if sizes is not None:

@@ -9,6 +9,7 @@ Defaults of the per-request state stand in the class: making a filter writes one
 
 from __future__ import annotations
 
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
 from outrider.data.header_map import HeaderMap, RequestHeaderMap
@@ -248,7 +249,7 @@ class RouterFilter(HttpFilter):
         info.attempted_connection_ids = self.connection_ids
         manager.stream_info.upstream = info
         if self.cluster_info.timeout_budget is not None or self.config.upstream_logs:
-            request.start_ns = manager.dispatcher.monotonic_ns()
+            request.start_ns = monotonic_ns()
         request.accept_headers(self.headers, end_stream)
 
     def decode_data(self, data: bytes, end_stream: bool) -> int:
@@ -302,8 +303,7 @@ class RouterFilter(HttpFilter):
 
     def _on_request_complete(self) -> None:
         """The request has been received whole: its timeouts begin."""
-        dispatcher = self.manager.dispatcher
-        self.request_complete_ns = dispatcher.monotonic_ns()
+        self.request_complete_ns = monotonic_ns()
         request = self.upstream
         # Without an attempt it was reset at once; a retry may be pending.
         if request is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
 from outrider.data.header_map import ResponseHeaderMap
@@ -123,7 +124,7 @@ def retry_now(router: RouterFilter) -> None:
     if virtual_host.include_is_timeout_retry_header:
         headers.set(X_ENVOY_IS_TIMEOUT_RETRY, b"true" if router.retry_is_timeout else b"false")
     complete_ns = router.request_complete_ns
-    elapsed_ms = (manager.dispatcher.monotonic_ns() - complete_ns) // 1_000_000 if complete_ns else 0
+    elapsed_ms = (monotonic_ns() - complete_ns) // 1_000_000 if complete_ns else 0
     set_expected_timeout(router, headers, elapsed_ms)
     body = manager.decoding_buffer()
     trailers = router.trailers
@@ -254,7 +255,7 @@ def _abort_by_timeout(router: RouterFilter, details: str) -> None:
     code = router.timeout_code
     budget = router.cluster_info.timeout_budget
     if budget is not None:
-        elapsed_ms = (router.manager.dispatcher.monotonic_ns() - router.request_complete_ns) // 1_000_000
+        elapsed_ms = (monotonic_ns() - router.request_complete_ns) // 1_000_000
         budget.percent_used.record(percent_used(elapsed_ms, router.global_timeout_ms))
     cleanup(router)
     body = "upstream request timeout" if code == 504 else ""

@@ -5,6 +5,7 @@ Source: Envoy documentation, router filter (`upstream_log`, `upstream_log_option
 
 from __future__ import annotations
 
+from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from outrider.access_log.context import FormatContext
@@ -46,7 +47,7 @@ def attempt_info(router: RouterFilter, request: UpstreamRequest, now_ns: int) ->
 def write(router: RouterFilter, request: UpstreamRequest, log_type: str) -> None:
     """Tell every logger of the state of an attempt."""
     request.take_bytes()
-    info = attempt_info(router, request, router.manager.dispatcher.monotonic_ns())
+    info = attempt_info(router, request, monotonic_ns())
     context = FormatContext(info, router.headers, request.response_headers, request.response_trailers, b"", log_type)
     for log in router.config.upstream_logs:
         log.log(context)

@@ -6,6 +6,7 @@ upgrade is not accepted yet, times the attempt, and hands the response to the fi
 
 from __future__ import annotations
 
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
@@ -56,88 +57,52 @@ _POOL_RESETS: Final[list[int]] = [
 class UpstreamRequest(PoolCallbacks):
     """One attempt. The filter drops it with `finish` when it is over, or `reset` and `finish` when it gives it up."""
 
-    __slots__ = (
-        "router",
-        "host",
-        "info",
-        "encoder",
-        "pending",
-        "awaiting_headers",
-        "end_sent",
-        "body",
-        "body_size",
-        "trailers",
-        "pause",
-        "per_try_timer",
-        "per_try_idle_timer",
-        "duration_timer",
-        "log_timer",
-        "per_try_on_complete",
-        "per_try_armed",
-        "retried",
-        "timeout_recorded",
-        "grpc_deferred",
-        "canary",
-        "had_upstream",
-        "backed_up",
-        "read_disabled",
-        "body_blocked",
-        "finished",
-        "start_ns",
-        "flags",
-        "status",
-        "bytes_sent",
-        "bytes_received",
-        "response_headers",
-        "response_trailers",
-        "log_context",
-        "seen_1xx",
-    )
+    # Defaults stand in the class (see RouterFilter): making a request writes four attributes.
+    encoder: RequestEncoder | None = None
+    pending: PendingStream | None = None
+    awaiting_headers: bool = True
+    # The router has handed over the end of the request.
+    end_sent: bool = False
+    # What waits for a connection, or for an upgrade to be accepted.
+    body: list[bytes] | None = None
+    body_size: int = 0
+    trailers: HeaderMap | None = None
+    pause: int = PAUSE_NONE
+    per_try_timer: Timer | None = None
+    per_try_idle_timer: Timer | None = None
+    duration_timer: Timer | None = None
+    log_timer: Timer | None = None
+    # The per-try timers start when the request has been received whole.
+    per_try_on_complete: bool = False
+    # A second attempt has been made beside this one (hedging): it is never retried again.
+    retried: bool = False
+    # Outlier detection has been told of this attempt's timeout already.
+    timeout_recorded: bool = False
+    # The per-try timeout played a part, so that its share used means something.
+    record_budget: bool = True
+    # Success or failure of a gRPC request is known with its trailers.
+    grpc_deferred: bool = False
+    canary: bool = False
+    had_upstream: bool = False
+    # How often this side stopped downstream from being read, and upstream from being read.
+    backed_up: int = 0
+    read_disabled: int = 0
+    body_blocked: bool = False
+    finished: bool = False
+    # For the upstream log.
+    flags: int = 0
+    status: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    response_headers: ResponseHeaderMap | None = None
+    response_trailers: HeaderMap | None = None
+    seen_1xx: bool = False
 
     def __init__(self, router: RouterFilter, host: Host, start_ns: int) -> None:
         self.router = router
         self.host = host
         self.info = UpstreamInfo()
-        self.encoder: RequestEncoder | None = None
-        self.pending: PendingStream | None = None
-        self.awaiting_headers: bool = True
-        # The router has handed over the end of the request.
-        self.end_sent: bool = False
-        # What waits for a connection, or for an upgrade to be accepted.
-        self.body: list[bytes] | None = None
-        self.body_size: int = 0
-        self.trailers: HeaderMap | None = None
-        self.pause: int = PAUSE_NONE
-        self.per_try_timer: Timer | None = None
-        self.per_try_idle_timer: Timer | None = None
-        self.duration_timer: Timer | None = None
-        self.log_timer: Timer | None = None
-        # The per-try timers start when the request has been received whole.
-        self.per_try_on_complete: bool = False
-        # A second attempt has been made beside this one (hedging): it is never retried again.
-        self.retried: bool = False
-        # Outlier detection has been told of this attempt's timeout already.
-        self.timeout_recorded: bool = False
-        # The per-try timeout played a part, so that its share used means something.
-        self.record_budget: bool = True
-        # Success or failure of a gRPC request is known with its trailers.
-        self.grpc_deferred: bool = False
-        self.canary: bool = False
-        self.had_upstream: bool = False
-        # How often this side stopped downstream from being read, and upstream from being read.
-        self.backed_up: int = 0
-        self.read_disabled: int = 0
-        self.body_blocked: bool = False
-        self.finished: bool = False
         self.start_ns: int = start_ns
-        # For the upstream log.
-        self.flags: int = 0
-        self.status: int = 0
-        self.bytes_sent: int = 0
-        self.bytes_received: int = 0
-        self.response_headers: ResponseHeaderMap | None = None
-        self.response_trailers: HeaderMap | None = None
-        self.seen_1xx: bool = False
 
     # --- towards upstream ---
 
@@ -166,7 +131,7 @@ class UpstreamRequest(PoolCallbacks):
         if encoder is not None and self.pause == PAUSE_NONE:
             self.bytes_sent += len(data)
             if end_stream:
-                self.info.last_upstream_tx_ns = self.router.manager.dispatcher.monotonic_ns()
+                self.info.last_upstream_tx_ns = monotonic_ns()
             encoder.encode_data(data, end_stream)
             return
         if data and self.pause == PAUSE_CONNECT and self.router.config.reject_connect_early_data:
@@ -189,7 +154,7 @@ class UpstreamRequest(PoolCallbacks):
         self.end_sent = True
         encoder = self.encoder
         if encoder is not None and self.pause == PAUSE_NONE:
-            self.info.last_upstream_tx_ns = self.router.manager.dispatcher.monotonic_ns()
+            self.info.last_upstream_tx_ns = monotonic_ns()
             encoder.encode_trailers(trailers)
         else:
             self.trailers = trailers
@@ -197,7 +162,7 @@ class UpstreamRequest(PoolCallbacks):
     def on_pool_ready(self, encoder: RequestEncoder, host: Host, connection: Connection, protocol: int) -> None:
         router = self.router
         manager = router.manager
-        now = manager.dispatcher.monotonic_ns()
+        now = monotonic_ns()
         self.pending = None
         self.encoder = encoder
         self.host = host
@@ -261,7 +226,7 @@ class UpstreamRequest(PoolCallbacks):
         body = self.body
         trailers = self.trailers
         if self.end_sent and (body is not None or trailers is not None):
-            info.last_upstream_tx_ns = self.router.manager.dispatcher.monotonic_ns()
+            info.last_upstream_tx_ns = monotonic_ns()
         if body is not None:
             self.body = None
             data = body[0] if len(body) == 1 else b"".join(body)
@@ -296,7 +261,7 @@ class UpstreamRequest(PoolCallbacks):
 
     def decode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
         router = self.router
-        now = router.manager.dispatcher.monotonic_ns()
+        now = monotonic_ns()
         info = self.info
         info.first_upstream_rx_ns = now
         if end_stream:
@@ -357,13 +322,13 @@ class UpstreamRequest(PoolCallbacks):
             self.per_try_idle_timer.arm(router.per_try_idle_timeout_ms)
         self.bytes_received += len(data)
         if end_stream:
-            info.last_upstream_rx_ns = router.manager.dispatcher.monotonic_ns()
+            info.last_upstream_rx_ns = monotonic_ns()
             response.on_body_end(router, self)
         router.manager.encode_data_from(router, data, end_stream)
 
     def decode_trailers(self, trailers: HeaderMap) -> None:
         router = self.router
-        self.info.last_upstream_rx_ns = router.manager.dispatcher.monotonic_ns()
+        self.info.last_upstream_rx_ns = monotonic_ns()
         if router.config.upstream_logs:
             self.response_trailers = trailers
         response.on_trailers(router, self, trailers)
