@@ -12,6 +12,7 @@ from outrider.access_log.context import FormatContext
 from outrider.access_log.operation import FormatOp, StringOp
 from outrider.access_log.stream_ops import without_spaces
 from outrider.data.address import KIND_IP, Address
+from outrider.data.response_flag import NO_CLUSTER_FOUND
 from outrider.data.stream_info import PROTOCOL_TEXT
 
 _FAILURE: Final = 0
@@ -101,7 +102,11 @@ class UpstreamClusterOp(StringOp):
         if info.cluster_name:
             return info.cluster_name
         upstream = info.upstream
-        return "" if upstream is None else upstream.cluster_name
+        if upstream is not None:
+            return upstream.cluster_name
+        # Answered by a filter before the router: Envoy has the cluster from the moment the route is known.
+        name = getattr(info.route, "cluster_name", None)
+        return name if isinstance(name, str) and not info.response_flags & NO_CLUSTER_FOUND else ""
 
 
 class UpstreamReasonOp(StringOp):

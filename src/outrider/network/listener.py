@@ -346,6 +346,8 @@ class ActiveConnection(ConnectionCallbacks):
         stream_info.bytes_received = connection.bytes_received
         stream_info.bytes_sent = connection.bytes_sent
         stream_info.connection_termination_details = connection.info.termination_details
+        if stream_info.metadata is None:
+            stream_info.metadata = connection.info.metadata
         context = FormatContext(stream_info)
         for access_log in self.listener.config.access_logs:
             access_log.log(context)
