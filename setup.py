@@ -49,6 +49,16 @@ class OptionalBuildExt(build_ext):
                 raise
             warn(f"compiling failed ({error}); installing the interpreted form, which is slower but complete")
             self.extensions = []
+        self.remove_stale()
+
+    def remove_stale(self) -> None:
+        """Take out of the build folder what an earlier build compiled and this one does not."""
+        if self.inplace:
+            return
+        current = {os.path.abspath(path) for path in super().get_outputs()} if self.extensions else set()
+        for path in Path(self.build_lib).glob("**/*.so"):
+            if os.path.abspath(path) not in current:
+                path.unlink()
 
     def build_extensions(self) -> None:
         """Compile the C files of one extension side by side; distutils alone takes one after the other."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import pytest
 
 from outrider.data.address import ip_address
@@ -13,6 +11,8 @@ from outrider.http import filter as f
 from outrider.http.filter import HttpFilter, HttpFilterFactory
 from outrider.http.filter_chain import FilterChainEntry, HttpFilterChain, hooks_of
 from outrider.http.filter_manager import FilterManager
+from outrider.network.connection import Connection
+from tests.support.dispatcher import idle_dispatcher
 
 
 class Recorder(HttpFilter):
@@ -63,8 +63,9 @@ class Stream(FilterManager):
 
     def __init__(self, limit: int = 100) -> None:
         address = ip_address("127.0.0.1", 1)
-        info = StreamInfo(ConnectionInfo(1, address, address), 0, 0, HTTP11)
-        super().__init__(cast(Any, None), cast(Any, None), info, limit)
+        info = ConnectionInfo(1, address, address)
+        dispatcher = idle_dispatcher()
+        super().__init__(Connection(dispatcher, info), dispatcher, StreamInfo(info, 0, 0, HTTP11), limit)
         self.out: list[str] = []
 
     def send_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:

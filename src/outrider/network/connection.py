@@ -130,6 +130,7 @@ class _ConnectionTimers(TimerOwner):
         self.connection.on_own_timer(kind)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Connection(TransportSocketCallbacks):
     """One connection. All methods are called on the loop's thread."""
 
@@ -323,6 +324,8 @@ class Connection(TransportSocketCallbacks):
             if error is not None:
                 self.detected_close_type = CLOSE_TYPE_REMOTE_RESET
                 self._closed_event = EVENT_REMOTE_CLOSE
+                if self.transport_socket is not None and not self.connected:
+                    self.info.transport_failure_reason = self.transport_socket.reset_reason()
             else:
                 self._closed_event = EVENT_LOCAL_CLOSE if self.state == STATE_CLOSING else EVENT_REMOTE_CLOSE
         self._finish(self._closed_event)
