@@ -321,6 +321,11 @@ class RouterFilter(HttpFilter):
             timer.arm(self.global_timeout_ms)
             self.response_timer = timer
 
+    def stop_response_timer(self) -> None:
+        if self.response_timer is not None:
+            self.response_timer.disarm()
+            self.response_timer = None
+
     def on_timer(self, kind: int) -> None:
         if self.done:
             return

@@ -222,8 +222,7 @@ def cleanup(router: RouterFilter) -> None:
     if router.retry is not None or router.retry_timer is not None:
         drop_retry(router)
     if router.response_timer is not None:
-        router.response_timer.disarm()
-        router.response_timer = None
+        router.stop_response_timer()
 
 
 # --- timeouts ---

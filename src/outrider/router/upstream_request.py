@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from outrider.data.header_names import UPGRADE
 from outrider.data.response_flag import STREAM_IDLE_TIMEOUT, UPSTREAM_REQUEST_TIMEOUT
-from outrider.data.stream_info import HTTP11, PROTOCOL_NONE, UpstreamInfo
+from outrider.data.stream_info import PROTOCOL_NONE, UpstreamInfo
 from outrider.event.timer import Timer
 from outrider.http.codec import (
     RESET_CONNECTION_TIMEOUT,
@@ -23,9 +23,10 @@ from outrider.http.codec import (
     CodecProtocolError,
     RequestEncoder,
 )
-from outrider.router import charge, local_answer, recovery, response, upstream_log
+from outrider.router import charge, local_answer, recovery, response, upgrade, upstream_log
 from outrider.router.config.route_entry import update_authority
 from outrider.router.reset_reason import reset_flag
+from outrider.router.upgrade import PAUSE_CONNECT, PAUSE_NONE
 from outrider.upstream.conn_pool import POOL_OVERFLOW, PendingStream, PoolCallbacks
 from outrider.upstream.host import LOCAL_ORIGIN_CONNECT_SUCCESS, Host
 
@@ -38,12 +39,6 @@ TIMER_PER_TRY: Final = 1
 TIMER_PER_TRY_IDLE: Final = 2
 TIMER_MAX_DURATION: Final = 3
 TIMER_LOG: Final = 4
-
-# Why the request body is held back although there is a connection.
-PAUSE_NONE: Final = 0
-PAUSE_CONNECT: Final = 1
-PAUSE_WEBSOCKET: Final = 2
-PAUSE_UPGRADE: Final = 3
 
 # Reset reason of each POOL_* failure.
 _POOL_RESETS: Final[list[int]] = [
@@ -109,14 +104,8 @@ class UpstreamRequest(PoolCallbacks):
     def accept_headers(self, headers: RequestHeaderMap, end_stream: bool) -> None:
         """Begin; may end in any callback of the pool before it returns."""
         self.end_sent = end_stream
-        if headers.method == b"CONNECT":
-            self.pause = PAUSE_CONNECT
-        elif UPGRADE in headers.single:
-            if headers.single[UPGRADE].lower() == b"websocket":
-                self.pause = PAUSE_WEBSOCKET
-                self._time_websocket()
-            elif not end_stream:
-                self.pause = PAUSE_UPGRADE
+        if headers.method == b"CONNECT" or UPGRADE in headers.single:
+            upgrade.hold_body(self, headers, end_stream)
         router = self.router
         if router.config.log_flush_interval_ms > 0 and router.config.upstream_logs:
             self._arm_log_timer()
@@ -213,9 +202,9 @@ class UpstreamRequest(PoolCallbacks):
             local_answer.required_headers_missing(router, str(error))
             return
         if not self.finished and self.pause == PAUSE_NONE and not ended:
-            self._send_held()
+            self.send_held()
 
-    def _send_held(self) -> None:
+    def send_held(self) -> None:
         """Send the body that has waited."""
         encoder = self.encoder
         assert encoder is not None
@@ -269,7 +258,7 @@ class UpstreamRequest(PoolCallbacks):
         if self.per_try_idle_timer is not None:
             self.per_try_idle_timer.arm(router.per_try_idle_timeout_ms)
         status = headers.status
-        if self.pause != PAUSE_NONE and not self._resume_upgrade(headers, status):
+        if self.pause != PAUSE_NONE and not upgrade.resume(self, headers, status):
             return
         if status < 200 and status != 101:
             # An informational response that the codec did not report as one: not for the filters.
@@ -279,39 +268,6 @@ class UpstreamRequest(PoolCallbacks):
         if router.config.upstream_logs or router.cluster_info.size_stats is not None:
             self.response_headers = headers
         response.on_headers(router, self, headers, end_stream, now)
-
-    def _resume_upgrade(self, headers: ResponseHeaderMap, status: int) -> bool:
-        """The answer to CONNECT or an upgrade has come; False when the router has been told of a failed one."""
-        if self.pause == PAUSE_CONNECT:
-            if 200 <= status < 300:
-                self.pause = PAUSE_NONE
-                self._send_held()
-            return True
-        if status == 101 or self.info.protocol != HTTP11:
-            if self.pause == PAUSE_WEBSOCKET:
-                self._untime_websocket()
-            self.pause = PAUSE_NONE
-            self._send_held()
-            return True
-        if status >= 400 or self.pause != PAUSE_WEBSOCKET:
-            return True
-        local_answer.websocket_refused(self.router, headers)
-        return False
-
-    def _time_websocket(self) -> None:
-        """The upgrade's answer is waited for with the ordinary timeouts, although the request has no end."""
-        router = self.router
-        self.start_per_try_timers()
-        if router.global_timeout_ms > 0:
-            router.start_response_timer()
-
-    def _untime_websocket(self) -> None:
-        """An upgraded connection may live on."""
-        router = self.router
-        self.stop_per_try_timers()
-        if router.response_timer is not None:
-            router.response_timer.disarm()
-            router.response_timer = None
 
     def decode_data(self, data: bytes, end_stream: bool) -> None:
         router = self.router
