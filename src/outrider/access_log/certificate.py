@@ -8,10 +8,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import urllib.parse
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from cryptography import x509
-from cryptography.x509.oid import ObjectIdentifier
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.x509.oid import ObjectIdentifier
 
 # Short names that OpenSSL knows, by OID; any other attribute prints as `OID=#DER in hex`.
 _SHORT_NAMES: Final[dict[str, str]] = {
@@ -50,7 +51,10 @@ class CertificateFacts:
 
     def __init__(self, der: bytes) -> None:
         self.der = der
-        self._certificate = x509.load_der_x509_certificate(der)
+        # Imported when first needed: most configurations log no certificate, and the library takes long to load.
+        from cryptography import x509
+
+        self._certificate: Any = x509.load_der_x509_certificate(der)
         self._names: dict[str, list[str]] | None = None
 
     def subject(self) -> str:
@@ -103,6 +107,8 @@ class CertificateFacts:
     def _alternative_names(self) -> dict[str, list[str]]:
         names = self._names
         if names is None:
+            from cryptography import x509
+
             names = {}
             try:
                 extension = self._certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
