@@ -66,7 +66,7 @@ class CertificateFacts:
     def serial(self) -> str:
         """Lower-case hex of whole octets."""
         number = self._certificate.serial_number
-        return number.to_bytes(max(1, (number.bit_length() + 7) // 8), "big").hex()
+        return str(number.to_bytes(max(1, (number.bit_length() + 7) // 8), "big").hex())
 
     def fingerprint_sha256(self) -> str:
         return hashlib.sha256(self.der).hexdigest()
