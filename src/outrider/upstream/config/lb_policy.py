@@ -7,6 +7,7 @@ from typing import Final
 from outrider.config.view import View
 from outrider.registry import ExtensionRegistry
 from outrider.upstream.load_balancer.base import CommonLbSettings
+from outrider.upstream.load_balancer.subset import SubsetSelector, SubsetSettings
 from outrider.upstream.load_balancer.weighted import SlowStart
 
 ROUND_ROBIN: Final = "ROUND_ROBIN"
@@ -25,7 +26,7 @@ class LbPolicy:
 
     __slots__ = (
         "kind", "common", "slow_start", "choices", "bias", "bias_key", "full_scan", "murmur", "min_ring", "max_ring",
-        "table_size", "hash_hostname",
+        "table_size", "hash_hostname", "subset",
     )
 
     def __init__(self, kind: str, common: CommonLbSettings) -> None:
@@ -44,6 +45,8 @@ class LbPolicy:
         # MAGLEV
         self.table_size: int = DEFAULT_MAGLEV_TABLE
         self.hash_hostname: bool = False
+        # This policy within subsets.
+        self.subset: SubsetSettings | None = None
 
 
 class PolicyContext:
@@ -204,6 +207,50 @@ def _wrr_locality(view: View, context: PolicyContext) -> LbPolicy:
     return policy
 
 
+@LB_POLICIES.register("envoy.load_balancing_policies.subset", _PREFIX + "subset.v3.Subset")
+def _subset(view: View, context: PolicyContext) -> LbPolicy:
+    inner = view.message("subset_lb_policy")
+    if inner is None:
+        raise view.error("is required", "subset_lb_policy")
+    policy = _first_known(inner, context, view.path)
+    policy.subset = _read_subset(view)
+    # Redundant keys make no difference: what a selector needs is all in it.
+    view.flag("allow_redundant_keys")
+    return policy
+
+
+def _read_subset(view: View) -> SubsetSettings:
+    """`LbSubsetConfig`, or the typed policy, whose fields have the same names."""
+    settings = SubsetSettings()
+    settings.fallback = view.enum("fallback_policy")
+    settings.default_subset = view.struct("default_subset") or {}
+    settings.locality_weight_aware = view.flag("locality_weight_aware")
+    settings.scale_locality_weight = view.flag("scale_locality_weight")
+    settings.panic_mode_any = view.flag("panic_mode_any")
+    settings.list_as_any = view.flag("list_as_any")
+    settings.fallback_list = view.enum("metadata_fallback_policy") == "FALLBACK_LIST"
+    for each in view.messages("subset_selectors"):
+        selector = SubsetSelector(each.texts("keys"))
+        fallback = each.enum("fallback_policy")
+        selector.fallback = fallback
+        selector.fallback_keys = each.texts("fallback_keys_subset")
+        if fallback == "KEYS_SUBSET":
+            if not selector.fallback_keys:
+                raise each.error("fallback_keys_subset cannot be empty", "fallback_keys_subset")
+            if set(selector.fallback_keys) == set(selector.keys):
+                raise each.error("fallback_keys_subset cannot be equal to keys", "fallback_keys_subset")
+            if not set(selector.fallback_keys) < set(selector.keys):
+                raise each.error(
+                    "fallback_keys_subset must be a subset of selector keys", "fallback_keys_subset"
+                )
+        elif selector.fallback_keys:
+            raise each.error(
+                "fallback_keys_subset can be set only for KEYS_SUBSET fallback_policy", "fallback_keys_subset"
+            )
+        settings.selectors.append(selector)
+    return settings
+
+
 def _first_known(view: View, context: PolicyContext, cluster: str) -> LbPolicy:
     names: list[str] = []
     chosen: LbPolicy | None = None
@@ -256,6 +303,14 @@ def read_lb_policy(view: View, cluster: str) -> LbPolicy:
         # Settings of another policy: Envoy ignores them.
         view.accept(settings_field)
     _read_own_settings(view, own, policy)
+    subset = view.message("lb_subset_config")
+    if subset is not None:
+        read = _read_subset(subset)
+        # Without selectors there is nothing to choose by.
+        if read.selectors:
+            policy.subset = read
+            if not read.locality_weight_aware:
+                policy.common.locality_weighted = False
     if common_view is not None:
         consistent = common_view.message("consistent_hashing_lb_config")
         if consistent is not None:
