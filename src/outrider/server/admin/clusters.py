@@ -67,6 +67,7 @@ class ClusterDump:
             if group is None:
                 group = groups[host.priority, host.locality] = assignment.endpoints.add()
                 group.priority = host.priority
+                group.load_balancing_weight.value = 0
                 region, zone, sub_zone = host.locality
                 group.locality.region, group.locality.zone, group.locality.sub_zone = region, zone, sub_zone
             endpoint = group.lb_endpoints.add()
@@ -74,9 +75,17 @@ class ClusterDump:
             endpoint.endpoint.hostname = host.hostname
             socket_address = endpoint.endpoint.address.socket_address
             socket_address.address, socket_address.port_value = host.address.host, host.address.port
-            endpoint.health_status = 2 if host.flags & FAILED_EDS_HEALTH else 1
+            endpoint.endpoint.health_check_config.SetInParent()
+            endpoint.health_status = _eds_health(host.flags)
         assignment.policy.overprovisioning_factor.value = self.info.config.assignment.overprovisioning_factor
         return assignment
+
+
+def _eds_health(flags: int) -> int:
+    """HealthStatus that the configuration gave."""
+    if flags & FAILED_EDS_HEALTH:
+        return 2
+    return 5 if flags & DEGRADED_EDS_HEALTH else 1
 
 
 class ClusterHandlers:

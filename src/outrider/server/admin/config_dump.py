@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Final
 
 from outrider.config import api
@@ -139,7 +138,6 @@ class ConfigDumpHandler:
             if matches(pattern, dump.name):
                 entry = endpoints.static_endpoint_configs.add()
                 pack(entry.endpoint_config, dump.load_assignment())
-                stamp(entry.last_updated, time.time())
         return endpoints
 
 
