@@ -96,9 +96,11 @@ class Pair:
 
         return self._each(ask)
 
-    def same(self, texts: Sequence[str], what: str) -> None:
-        """Fails with a diff unless the texts (one a side, normalised here) are equal."""
+    def same(self, texts: Sequence[str], what: str, in_any_order: bool = False) -> None:
+        """Fails with a diff unless the texts (one a side, normalised here) are equal, or have equal sets of lines."""
         normal = [side.normalizer()(text) for side, text in zip(self.sides, texts, strict=True)]
+        if in_any_order:
+            normal = ["\n".join(sorted(text.splitlines())) for text in normal]
         for other in normal[1:]:
             if other != normal[0]:
                 pytest.fail(_diff({what: normal[0]}, {what: other}), pytrace=False)
