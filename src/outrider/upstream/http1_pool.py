@@ -90,9 +90,9 @@ class Http1Client(ActiveClient):
     def _dispatch(self, codec: ClientConnection, data: bytes) -> None:
         try:
             codec.dispatch(data)
-        except PrematureResponseError as error:
-            # An idle upstream that says 408 before it closes has done nothing wrong.
-            self._codec_failed(error, self.active_streams > 0 or error.details != "408")
+        except PrematureResponseError as premature:
+            # (A name of its own: mypyc gives a variable one type.) An idle upstream that says 408 before it closes has done nothing wrong.
+            self._codec_failed(premature, self.active_streams > 0 or premature.details != "408")
         except CodecProtocolError as error:
             self._codec_failed(error, True)
 
