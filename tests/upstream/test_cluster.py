@@ -126,7 +126,8 @@ def test_override_host() -> None:
 
 
 class Secure(TransportSocketFactory):
-    implements_secure_transport = True
+    def __init__(self) -> None:
+        self.implements_secure_transport = True
 
     def create(self, options: TransportSocketOptions | None) -> TransportSocket | None:
         return None

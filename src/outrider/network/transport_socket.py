@@ -121,12 +121,16 @@ class TransportSocket:
         """Why it failed, else empty."""
         return ""
 
+    def reset_reason(self) -> str:
+        """The transport failure reason when the peer resets the real socket during the handshake."""
+        return ""
+
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class TransportSocketFactory:
     """Makes transport sockets; built when configuration loads, so `create` cannot fail."""
 
-    # Whether what it makes encrypts and authenticates (upstream requests may then claim https).
+    # Whether what it makes encrypts and authenticates (upstream requests may then claim https). To be set by `__init__`.
     implements_secure_transport: bool = False
 
     def create(self, options: TransportSocketOptions | None) -> TransportSocket | None:
