@@ -35,7 +35,7 @@ class TransportSocketCallbacks:
         raise NotImplementedError
 
     def deliver(self, data: bytes, end_stream: bool) -> None:
-        """Plaintext from the peer; `end_stream` after its close_notify or half-close. May be empty with `end_stream`."""
+        """Plaintext from the peer, perhaps empty with `end_stream`: after its close_notify or half-close."""
         raise NotImplementedError
 
     def transport_failed(self, details: str) -> None:
@@ -130,7 +130,7 @@ class TransportSocket:
 class TransportSocketFactory:
     """Makes transport sockets; built when configuration loads, so `create` cannot fail."""
 
-    # Whether what it makes encrypts and authenticates (upstream requests may then claim https). To be set by `__init__`.
+    # Whether what it makes encrypts and authenticates (upstream requests may then claim https). Set by `__init__`.
     implements_secure_transport: bool = False
 
     def create(self, options: TransportSocketOptions | None) -> TransportSocket | None:
