@@ -41,10 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     if not options.config_path and not options.config_yaml:
         found = None if options.demo else next((path for path in CONFIG_PATHS if os.path.isfile(path)), None)
-        if found is None:
-            options.demo = True
-        else:
+        if found is not None:
             options.config_path = found
+        elif options.mode == "serve":
+            options.demo = True
     elif options.demo:
         print("error: --demo cannot be combined with a configuration", file=sys.stderr)
         return 1
