@@ -91,8 +91,8 @@ class Http1Client(ActiveClient):
         try:
             codec.dispatch(data)
         except PrematureResponseError as premature:
-            # An idle upstream that says 408 before it closes has done nothing wrong. The name differs from the one below
-            # because mypyc gives a variable one type.
+            # An idle upstream that says 408 before it closes has done nothing wrong. (The name differs from that below:
+            # mypyc gives a variable one type.)
             self._codec_failed(premature, self.active_streams > 0 or premature.details != "408")
         except CodecProtocolError as error:
             self._codec_failed(error, True)
