@@ -77,6 +77,7 @@ class Worker(ChannelHandler):
             self.dispatcher.spawn(self._start(payload))
         elif kind == messages.RUNTIME:
             self.runtime.replace(build_entries(payload))
+            self.clusters.manager.on_runtime_changed()
         elif kind == messages.HOSTS:
             self.clusters.apply(payload)
         elif kind == messages.LOG_LEVELS:
@@ -119,6 +120,7 @@ class Worker(ChannelHandler):
 
     async def _start(self, state: dict[str, Any]) -> None:
         self.runtime.replace(build_entries(state["runtime"]))
+        self.clusters.manager.on_runtime_changed()
         if not self.inline:
             self.plan.log.set_levels(state["log_levels"])
             self.plan.info.health_check_failed = state["health_failed"]

@@ -72,6 +72,8 @@ class Cluster(PoolOwner):
         self._limited_pools: bool = info.config.thresholds[0].max_connection_pools < UNLIMITED_POOLS or (
             info.config.thresholds[1].max_connection_pools < UNLIMITED_POOLS
         )
+        for manager in info.resources:
+            manager.apply_runtime(runtime)
         self._reporter: OutlierReporter | None = None
         if info.has_outlier_detection:
             self._reporter = OutlierReporter(info.name, link, connector.dispatcher)
@@ -235,12 +237,14 @@ class Cluster(PoolOwner):
         count = max(count, len(self.priorities.sets))
         lists: list[list[Host]] = [[] for _ in range(count)]
         hosts: dict[str, Host] = {}
+        added = False
         for spec in update.hosts:
             if spec.key in hosts:
                 continue
             host = self.hosts.get(spec.key)
             if host is None:
                 host = self._make_host(spec)
+                added = True
             self._describe_host(host, spec)
             hosts[spec.key] = host
             lists[spec.priority].append(host)
@@ -259,7 +263,7 @@ class Cluster(PoolOwner):
             self.priorities.update(priority, members, weights, self.own_locality)
         for host in gone:
             self._remove_host(host)
-        if gone and self.info.config.close_connections_on_host_set_change:
+        if (gone or added) and self.info.config.close_connections_on_host_set_change:
             for host in hosts.values():
                 for pool in _pools(host):
                     pool.drain(False)
@@ -306,6 +310,13 @@ class Cluster(PoolOwner):
         host.http_pool_default = None
         for pool in _pools(host):
             pool.drain(True)
+
+    def on_runtime_changed(self) -> None:
+        """Limits and thresholds that the runtime overrides may be others now."""
+        for manager in self.info.resources:
+            manager.apply_runtime(self.runtime)
+        for priority in range(len(self.priorities.sets)):
+            self.load_balancer.refresh(priority)
 
     def immediate_health_check_fail(self, host: Host) -> None:
         """The host asked to be taken out at once (`x-envoy-immediate-health-check-fail`)."""

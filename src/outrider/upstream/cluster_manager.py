@@ -70,6 +70,11 @@ class ClusterManager:
         if cluster is not None:
             cluster.apply_hosts(update)
 
+    def on_runtime_changed(self) -> None:
+        """To be called whenever runtime values have changed."""
+        for cluster in self._clusters.values():
+            cluster.on_runtime_changed()
+
     def add_callbacks(self, callbacks: ClusterCallbacks) -> None:
         self._callbacks.append(callbacks)
 

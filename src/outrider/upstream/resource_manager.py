@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from outrider.data.shared_limit import SharedArena, SharedGauge
 from outrider.stats.metrics import Gauge
 from outrider.stats.store import Scope
+
+if TYPE_CHECKING:
+    from outrider.config.runtime import Runtime
 
 PRIORITY_DEFAULT: Final = 0
 PRIORITY_HIGH: Final = 1
@@ -151,11 +154,15 @@ class Thresholds:
 class ResourceManager:
     """The limits of one priority of one cluster."""
 
-    __slots__ = ("connections", "pending_requests", "requests", "retries", "connection_pools")
+    __slots__ = (
+        "connections", "pending_requests", "requests", "retries", "connection_pools", "thresholds", "runtime_prefix",
+    )
 
     def __init__(
         self, cluster: str, priority: int, thresholds: Thresholds, scope: Scope, arena: SharedArena | None, column: int
     ) -> None:
+        self.thresholds: Thresholds = thresholds
+        self.runtime_prefix: str = f"circuit_breakers.{cluster}.{PRIORITY_NAMES[priority]}."
         shared = arena is not None and arena.columns > 1
         base = f"circuit_breakers.{PRIORITY_NAMES[priority]}."
         counts: list[SharedGauge] = []
@@ -179,6 +186,26 @@ class ResourceManager:
             self.retries.set_budget(
                 thresholds.retry_budget_percent, thresholds.retry_min_concurrency, self.requests, self.pending_requests
             )
+
+    def apply_runtime(self, runtime: Runtime) -> None:
+        """Limits that the runtime overrides; called at the start and whenever the runtime changes."""
+        configured = self.thresholds
+        prefix = self.runtime_prefix
+        self.connections.max = runtime.get_integer(prefix + "max_connections", configured.max_connections)
+        self.pending_requests.max = runtime.get_integer(
+            prefix + "max_pending_requests", configured.max_pending_requests
+        )
+        self.requests.max = runtime.get_integer(prefix + "max_requests", configured.max_requests)
+        self.retries.max = runtime.get_integer(prefix + "max_retries", configured.max_retries)
+        self.connection_pools.max = runtime.get_integer(
+            prefix + "max_connection_pools", configured.max_connection_pools
+        )
+        percent = runtime.get_number(prefix + "retry_budget.budget_percent", configured.retry_budget_percent)
+        if percent >= 0:
+            least = runtime.get_integer(
+                prefix + "retry_budget.min_retry_concurrency", configured.retry_min_concurrency
+            )
+            self.retries.set_budget(percent, least, self.requests, self.pending_requests)
 
     def begin(self) -> None:
         """This process begins to serve with these limits."""
