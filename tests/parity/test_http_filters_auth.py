@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from tests.parity.harness.case import Case
 from tests.parity.harness.config import LOG_FORMAT, TYPE, bootstrap, cluster, file_log, http, listener, manager, parse
 from tests.parity.harness.pair import Pair
 from tests.parity.harness.side import SideConfig
-from tests.support.http1_message import get, post
+from tests.support.http1_message import answer, get, post, request
 from tests.support.raw_client import Responses
 
 LOG = [
@@ -135,6 +136,81 @@ NETWORK_ALLOW = "{shadow_rules_stat_prefix: sh_, rules: {policies: {p: {permissi
 NETWORK_EACH = "{enforcement_type: CONTINUOUS, rules: {action: LOG, policies: {p: {permissions: [{any: true}], principals: [{any: true}]}}}}"
 NETWORK_DELAY = "{delay_deny: 0.3s, rules: {}}"
 
+PER_FILTER = "type.googleapis.com/envoy.extensions.filters.http."
+ALWAYS = "{default_value: {numerator: 100}}"
+NEVER = "{default_value: {numerator: 0}}"
+CORS = [http_filter("envoy.filters.http.cors", "cors.v3.Cors")]
+CORS_HOSTS = f"""
+- name: all
+  domains: ["*"]
+  typed_per_filter_config:
+    envoy.filters.http.cors:
+      "@type": {PER_FILTER}cors.v3.CorsPolicy
+      allow_origin_string_match: [{{exact: "https://good.test"}}, {{safe_regex: {{regex: "https://.*[.]wide[.]test"}}}}]
+      allow_methods: "GET, PUT"
+      allow_headers: x-a
+      expose_headers: x-seen
+      max_age: "600"
+      allow_credentials: true
+      allow_private_network_access: true
+  routes:
+  - match: {{prefix: /star}}
+    route: {{cluster: up}}
+    typed_per_filter_config: {{envoy.filters.http.cors: {{"@type": {PER_FILTER}cors.v3.CorsPolicy, allow_origin_string_match: [{{exact: "*"}}], allow_credentials: false, max_age: "1"}}}}
+  - match: {{prefix: /shadow}}
+    route: {{cluster: up}}
+    typed_per_filter_config: {{envoy.filters.http.cors: {{"@type": {PER_FILTER}cors.v3.CorsPolicy, filter_enabled: {NEVER}, shadow_enabled: {ALWAYS}}}}}
+  - match: {{prefix: /off}}
+    route: {{cluster: up}}
+    typed_per_filter_config: {{envoy.filters.http.cors: {{"@type": {PER_FILTER}cors.v3.CorsPolicy, filter_enabled: {NEVER}}}}}
+  - match: {{prefix: /strict}}
+    route: {{cluster: up}}
+    typed_per_filter_config: {{envoy.filters.http.cors: {{"@type": {PER_FILTER}cors.v3.CorsPolicy, forward_not_matching_preflights: false}}}}
+  - {{match: {{prefix: /}}, route: {{cluster: up}}}}
+"""
+CSRF = [http_filter("envoy.filters.http.csrf", "csrf.v3.CsrfPolicy", f"{{filter_enabled: {ALWAYS}, additional_origins: [{{suffix: .friend.test}}]}}")]
+CSRF_HOSTS = f"""
+- name: all
+  domains: ["*"]
+  routes:
+  - match: {{prefix: /shadow}}
+    route: {{cluster: up}}
+    typed_per_filter_config: {{envoy.filters.http.csrf: {{"@type": {PER_FILTER}csrf.v3.CsrfPolicy, filter_enabled: {NEVER}, shadow_enabled: {ALWAYS}}}}}
+  - {{match: {{prefix: /}}, route: {{cluster: up}}}}
+"""
+# user:pass, admin:admin
+USERS = "user:{SHA}nU4eI71bcnBGqeO0t9tXvY1u5oQ=\\nadmin:{SHA}0DPiKuNIrrVmD8IUCuw1hQxNqZc=\\n"
+BASIC = [http_filter("envoy.filters.http.basic_auth", "basic_auth.v3.BasicAuth", f'{{users: {{inline_string: "{USERS}"}}, forward_username_header: x-user, emit_dynamic_metadata: true}}')]
+BASIC_LAX = [http_filter("envoy.filters.http.basic_auth", "basic_auth.v3.BasicAuth", f'{{users: {{inline_string: "{USERS}"}}, allow_missing: true, authentication_header: x-auth, realm: here}}')]
+BASIC_HOSTS = f"""
+- name: all
+  domains: ["*"]
+  routes:
+  - match: {{prefix: /own}}
+    route: {{cluster: up}}
+    typed_per_filter_config: {{envoy.filters.http.basic_auth: {{"@type": {PER_FILTER}basic_auth.v3.BasicAuthPerRoute, realm: there, users: {{inline_string: "admin:{{SHA}}0DPiKuNIrrVmD8IUCuw1hQxNqZc="}}}}}}
+  - {{match: {{prefix: /}}, route: {{cluster: up}}}}
+"""
+API_KEYS = [
+    http_filter(
+        "envoy.filters.http.api_key_auth", "api_key_auth.v3.ApiKeyAuth",
+        "{credentials: [{key: k1, client: one}, {key: k2, client: two}], key_sources: [{header: authorization}, {query: key}, {cookie: key}],"
+        " forwarding: {header: x-client, hide_credentials: true}}",
+    )
+]
+API_KEY_HOSTS = f"""
+- name: all
+  domains: ["*"]
+  routes:
+  - match: {{prefix: /two}}
+    route: {{cluster: up}}
+    typed_per_filter_config: {{envoy.filters.http.api_key_auth: {{"@type": {PER_FILTER}api_key_auth.v3.ApiKeyAuthPerRoute, allowed_clients: [two]}}}}
+  - match: {{prefix: /own}}
+    route: {{cluster: up}}
+    typed_per_filter_config: {{envoy.filters.http.api_key_auth: {{"@type": {PER_FILTER}api_key_auth.v3.ApiKeyAuthPerRoute, credentials: [{{key: k3, client: three}}], key_sources: [{{header: x-key}}]}}}}
+  - {{match: {{prefix: /}}, route: {{cluster: up}}}}
+"""
+
 GROUP = SideConfig(
     bootstrap(
         [
@@ -148,6 +224,13 @@ GROUP = SideConfig(
             network_rbac("net_allow", NETWORK_ALLOW),
             network_rbac("net_each", NETWORK_EACH),
             network_rbac("net_delay", NETWORK_DELAY),
+            auth("cors", CORS, CORS_HOSTS),
+            auth("csrf", CSRF, CSRF_HOSTS),
+            auth("basic", BASIC, BASIC_HOSTS),
+            auth("basic_lax", BASIC_LAX),
+            auth("keys", API_KEYS, API_KEY_HOSTS),
+            auth("keys_none", [http_filter("envoy.filters.http.api_key_auth", "api_key_auth.v3.ApiKeyAuth")]),
+            auth("keys_empty", [http_filter("envoy.filters.http.api_key_auth", "api_key_auth.v3.ApiKeyAuth", "{key_sources: [{query: key}]}")]),
         ],
         [cluster("up"), cluster("auth")],
     )
@@ -191,4 +274,92 @@ RBAC_CASES = [
 
 @pytest.mark.parametrize("case", RBAC_CASES, ids=lambda case: case.name)
 def test_rbac(pair: Pair, case: Case) -> None:
+    pair.check(case)
+
+
+GOOD = ("origin", "https://good.test")
+BAD = ("origin", "https://bad.test")
+ASKS = ("access-control-request-method", "PUT")
+PRIVATE = ("access-control-request-private-network", "true")
+
+CORS_CASES = [
+    Case("cors_none", get(), listener="cors"),
+    Case("cors_good", get("/", "test", GOOD), listener="cors", expect_stats=["http.cors.cors.origin_valid"]),
+    Case("cors_bad", get("/", "test", BAD), listener="cors", expect_stats=["http.cors.cors.origin_invalid"]),
+    Case("cors_replaces_upstream", get("/", "test", GOOD), listener="cors", answers=[[answer("200 OK", ("access-control-allow-origin", "*"), ("access-control-expose-headers", "x"))]]),
+    Case("cors_preflight", request("OPTIONS", "/", "test", [GOOD, ASKS]), listener="cors"),
+    Case("cors_preflight_private", request("OPTIONS", "/", "test", [GOOD, ASKS, PRIVATE]), listener="cors"),
+    Case("cors_preflight_bad", request("OPTIONS", "/", "test", [BAD, ASKS]), listener="cors"),
+    Case("cors_options_only", request("OPTIONS", "/", "test", [GOOD]), listener="cors"),
+    Case("cors_preflight_strict", request("OPTIONS", "/strict", "test", [BAD, ASKS]), None, listener="cors"),
+    Case("cors_strict_get", request("GET", "/strict", "test", [BAD, ASKS]), None, listener="cors"),
+    Case("cors_regex", get("/", "test", ("origin", "https://a.wide.test")), listener="cors"),
+    Case("cors_star", get("/star", "test", BAD), listener="cors"),
+    Case("cors_star_preflight", request("OPTIONS", "/star", "test", [BAD, ASKS]), listener="cors"),
+    Case("cors_shadow", request("OPTIONS", "/shadow", "test", [GOOD, ASKS]), listener="cors", expect_stats=["http.cors.cors.origin_valid"]),
+    Case("cors_off", request("OPTIONS", "/off", "test", [GOOD, ASKS]), listener="cors"),
+    Case("cors_no_route_config", get("/", "test", GOOD), 403, listener="rbac_tree"),
+    Case("csrf_get", get("/", "test", BAD), listener="csrf"),
+    Case("csrf_same", post("/", "test", ("origin", "http://test")), listener="csrf", expect_stats=["http.csrf.csrf.request_valid"]),
+    Case("csrf_port", post("/", "test:81", ("origin", "http://test:80")), 403, listener="csrf"),
+    Case("csrf_missing", post("/", "test"), 403, listener="csrf", expect_stats=["http.csrf.csrf.missing_source_origin"]),
+    Case("csrf_other", post("/", "test", BAD), 403, listener="csrf", expect_stats=["http.csrf.csrf.request_invalid"]),
+    Case("csrf_referer", post("/", "test", ("referer", "https://u@test/a/b?c")), listener="csrf"),
+    Case("csrf_null_then_referer", post("/", "test", ("origin", "null"), ("referer", "http://test/")), None, listener="csrf"),
+    Case("csrf_odd_origin", post("/", "test", ("origin", "test")), None, listener="csrf"),
+    Case("csrf_scheme_digits", post("/", "test", ("origin", "h2://test")), None, listener="csrf"),
+    Case("csrf_additional", request("DELETE", "/", "test", [("origin", "http://a.friend.test")]), listener="csrf"),
+    Case("csrf_shadow", request("PATCH", "/shadow", "test", [BAD]), listener="csrf", expect_stats=["http.csrf.csrf.request_invalid"]),
+]
+
+
+@pytest.mark.parametrize("case", CORS_CASES, ids=lambda case: case.name)
+def test_origins(pair: Pair, case: Case) -> None:
+    pair.check(case)
+
+
+def basic(text: str, scheme: str = "Basic", name: str = "authorization") -> tuple[str, str]:
+    return name, f"{scheme} {base64.b64encode(text.encode()).decode()}"
+
+
+KEY_CASES = [
+    Case("basic_right", get("/", "test", basic("user:pass")), listener="basic", expect_stats=["http.basic.basic_auth.allowed"]),
+    Case("basic_any_case", get("/", "test", basic("admin:admin", "bAsIc")), 401, listener="basic"),
+    Case("basic_unpadded", get("/", "test", ("authorization", "Basic dXNlcjpwYXNz===")), None, listener="basic"),
+    Case("basic_wrong", get("/", "test", basic("user:admin")), 401, listener="basic", expect_stats=["http.basic.basic_auth.denied"]),
+    Case("basic_unknown", get("/x?y", "test:90", basic("nobody:admin")), 401, listener="basic"),
+    Case("basic_missing", get("/" + "a" * 300, "test"), 401, listener="basic"),
+    Case("basic_scheme", get("/", "test", ("authorization", "Bearer x")), 401, listener="basic"),
+    Case("basic_no_colon", get("/", "test", basic("user")), 401, listener="basic"),
+    Case("basic_no_base64", get("/", "test", ("authorization", "Basic %%%")), 401, listener="basic"),
+    Case("basic_twice", get("/", "test", basic("user:wrong"), basic("user:pass")), None, listener="basic"),
+    Case("basic_route", get("/own", "test", basic("admin:admin")), listener="basic"),
+    Case("basic_route_wrong", get("/own", "test", basic("user:pass")), 401, listener="basic"),
+    Case("basic_lax_missing", get("/", "test", ("authorization", "x")), listener="basic_lax"),
+    Case("basic_lax_right", get("/", "test", basic("user:pass", name="x-auth")), listener="basic_lax"),
+    Case("basic_lax_wrong", get("/", "test", basic("user:x", name="x-auth")), 401, listener="basic_lax"),
+    Case("basic_head", request("HEAD", "/", "test"), 401, listener="basic", to_head=True),
+    Case("key_header", get("/?a=b", "test", ("authorization", "Bearer k1")), listener="keys", expect_stats=["http.keys.api_key_auth.allowed"]),
+    Case("key_header_plain", get("/?a=b", "test", ("authorization", "k1")), listener="keys"),
+    Case("key_header_twice", get("/?a=b", "test", ("authorization", "k1"), ("authorization", "k2")), None, listener="keys"),
+    Case("key_query", get("/?a=b&key=k2&c=d", "test"), listener="keys"),
+    Case("key_query_alone", get("/?key=k2", "test"), listener="keys"),
+    Case("key_query_encoded", get("/?key=%6b2&x=1", "test"), None, listener="keys"),
+    Case("key_cookie", get("/", "test", ("cookie", "a=b; key=k2; c=d")), listener="keys"),
+    Case("key_cookie_alone", get("/", "test", ("cookie", "key=k2")), listener="keys"),
+    Case("key_all_places", get("/?key=k1", "test", ("authorization", "k2"), ("cookie", "key=k2;a=b")), listener="keys"),
+    Case("key_missing", get("/"), 401, listener="keys", expect_stats=["http.keys.api_key_auth.unauthorized"]),
+    Case("key_unknown", get("/?key=k9"), 401, listener="keys"),
+    Case("key_unknown_before_known", get("/?key=k1", "test", ("authorization", "k9")), None, listener="keys"),
+    Case("key_allowed_client", get("/two?key=k2"), listener="keys"),
+    Case("key_forbidden_client", get("/two?key=k1"), 403, listener="keys", expect_stats=["http.keys.api_key_auth.forbidden"]),
+    Case("key_route", get("/own", "test", ("x-key", "k3")), listener="keys"),
+    Case("key_route_wrong", get("/own?key=k1", "test", ("x-key", "k1")), 401, listener="keys"),
+    Case("key_no_sources", get("/?key=k1"), None, listener="keys_none"),
+    Case("key_no_credentials", get("/?key=k1"), None, listener="keys_empty"),
+]
+
+
+@pytest.mark.parametrize("case", KEY_CASES, ids=lambda case: case.name)
+def test_keys(pair: Pair, case: Case) -> None:
     pair.check(case)

@@ -19,7 +19,7 @@ LOG = (
     " remote=%UPSTREAM_REMOTE_ADDRESS% transport=%UPSTREAM_TRANSPORT_FAILURE_REASON% attempts=%UPSTREAM_REQUEST_ATTEMPT_COUNT%"
     " wire=%DOWNSTREAM_WIRE_BYTES_RECEIVED%/%DOWNSTREAM_WIRE_BYTES_SENT%/%UPSTREAM_WIRE_BYTES_RECEIVED%/%UPSTREAM_WIRE_BYTES_SENT%"
     " protocol=%PROTOCOL% up=%UPSTREAM_PROTOCOL% route=%ROUTE_NAME% local=%DOWNSTREAM_LOCAL_ADDRESS%"
-    " closed=%DOWNSTREAM_LOCAL_CLOSE_REASON% type=%DOWNSTREAM_DETECTED_CLOSE_TYPE%/%UPSTREAM_DETECTED_CLOSE_TYPE%\n"
+    " closed=%DOWNSTREAM_LOCAL_CLOSE_REASON%/%UPSTREAM_LOCAL_CLOSE_REASON% type=%DOWNSTREAM_DETECTED_CLOSE_TYPE%/%UPSTREAM_DETECTED_CLOSE_TYPE%\n"
 )
 
 
@@ -101,17 +101,17 @@ CASES = [
     Case("nothing_sent", [0.1, ShutdownWrite()], None, responses=0, to_end=True, logs=1),
     Case("tunnel", [get(), 0.1, b"hello", Contains(b"hello"), ShutdownWrite()], None, responses=0, answers=TUNNEL, to_end=True, logs=1),
     Case("large_both_ways", [get(), 0.1, b"x" * 3_000_000 + b"END", Contains(b"END"), ShutdownWrite()], None, responses=0, answers=TUNNEL, to_end=True, logs=1, response=False, ignore_stats=["flow_control"]),
-    Case("refused", get(), None, responses=0, listener="dead", to_end=True, logs=1, expect=["UF"]),
+    Case("refused", get(), None, responses=0, response=False, listener="dead", to_end=True, logs=1, expect=["UF"]),
     Case("refused_silent_client", [0.1], None, responses=0, listener="dead", to_end=True, logs=1),
-    Case("refused_thrice", get(), None, responses=0, listener="dead_thrice", to_end=True, logs=1, expect_stats=["cluster.dead.upstream_cx_connect_attempts_exceeded"]),
-    Case("backoff", get(), None, responses=0, listener="backoff", to_end=True, logs=1),
-    Case("connect_timeout", get(), None, responses=0, listener="silent", to_end=True, logs=1, time_within=0.3),
-    Case("connect_timeout_twice", get(), None, responses=0, listener="silent_twice", to_end=True, logs=1, time_within=0.3),
+    Case("refused_thrice", [0.05], None, responses=0, listener="dead_thrice", to_end=True, logs=1, expect_stats=["cluster.dead.upstream_cx_connect_attempts_exceeded"]),
+    Case("backoff", [0.05], None, responses=0, listener="backoff", to_end=True, logs=1),
+    Case("connect_timeout", [0.05], None, responses=0, listener="silent", to_end=True, logs=1, time_within=0.3),
+    Case("connect_timeout_twice", [0.05], None, responses=0, listener="silent_twice", to_end=True, logs=1, time_within=0.3),
     Case("client_leaves_while_connecting", [get(), 0.1, Abort()], None, responses=0, listener="silent", logs=1, settle=0.3),
-    Case("client_half_closes_while_connecting", [get(), ShutdownWrite()], None, responses=0, listener="silent", logs=1, to_end=True, settle=0.3),
-    Case("no_host", get(), None, responses=0, listener="empty", to_end=True, logs=1, expect=["UH"]),
-    Case("no_cluster", get(), None, responses=0, listener="missing", to_end=True, logs=1, expect=["NC"]),
-    Case("overflow", get(), None, responses=0, listener="full", to_end=True, logs=1, expect=["UO"]),
+    Case("client_half_closes_while_connecting", [get(), ShutdownWrite()], None, responses=0, response=False, listener="silent", logs=1, to_end=True, settle=0.3),
+    Case("no_host", [0.05], None, responses=0, listener="empty", to_end=True, logs=1, expect=["UH"]),
+    Case("no_cluster", [0.05], None, responses=0, listener="missing", to_end=True, logs=1, expect=["NC"]),
+    Case("overflow", [0.05], None, responses=0, listener="full", to_end=True, logs=1, expect=["UO"]),
     Case("weighted", [get(), Contains(b"ok"), ShutdownWrite()], listener="weighted", to_end=True, logs=1),
     Case("hashed", [get(), Contains(b"ok"), ShutdownWrite()], listener="sourced", to_end=True, logs=1),
     Case("idle", [get(), Contains(b"ok")], listener="idle", to_end=True, logs=1, time_within=0.3, expect_stats=["tcp.idle.idle_timeout"]),
@@ -120,7 +120,7 @@ CASES = [
     Case("log_on_start", [get(), Contains(b"ok"), ShutdownWrite()], listener="started", to_end=True, logs=2),
     Case("log_periodic", [get(), Contains(b"ok"), 0.3, ShutdownWrite()], listener="periodic", to_end=True, logs=2),
     Case("subset", [get(), Contains(b"ok"), ShutdownWrite()], listener="subset", to_end=True, logs=1),
-    Case("subset_none", get(), None, responses=0, listener="subset_none", to_end=True, logs=1),
+    Case("subset_none", [0.05], None, responses=0, listener="subset_none", to_end=True, logs=1),
     Case("echo", [b"one", Contains(b"one"), b"two", Contains(b"two"), ShutdownWrite()], None, responses=0, listener="echo", to_end=True, logs=0),
     Case("echo_client_resets", [b"one", Contains(b"one"), Abort()], None, responses=0, listener="echo", logs=0),
     Case("echo_large", [b"x" * 2_000_000 + b"END", Contains(b"END"), ShutdownWrite()], None, responses=0, listener="echo", to_end=True, logs=0, response=False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +59,7 @@ class Side:
         self._config = config
         self._held: list[RefusingPort | SilentPort] = []
         self._authority: CertificateAuthority | None = None
+        self._other: CertificateAuthority | None = None
         self.process: ProxyProcess | None = None
         self.log_file = folder / "access.log"
         self._log_at = 0
@@ -122,7 +124,13 @@ class Side:
             self._authority = CertificateAuthority(self.folder)
         return self._authority
 
-    def _tls_context(self, name: str) -> object:
+    @property
+    def _other_authority(self) -> CertificateAuthority:
+        if self._other is None:
+            self._other = CertificateAuthority(self.folder, "other-ca")
+        return self._other
+
+    def _tls_context(self, name: str) -> ssl.SSLContext:
         certificate, key = self.authority.issue(name, name, "127.0.0.1")
         return server_context(certificate, key, self.authority.ca_file, self._config.alpn)
 
@@ -130,6 +138,8 @@ class Side:
         whole, kind, name = match[0], match[1], match[2] or ""
         if kind == "dir":
             value = str(self.folder)
+        elif kind == "otherca":
+            value = self._other_authority.ca_file
         elif kind == "ca":
             value = self.authority.ca_file
         elif kind in ("cert", "key"):
