@@ -234,6 +234,7 @@ class MainProcess(SupervisorOwner):
         self.supervisor.broadcast(messages.HOSTS, update)
 
     def _runtime_changed(self) -> None:
+        self.proxy.cluster_manager.on_runtime_changed()
         self.supervisor.broadcast(messages.RUNTIME, self.runtime.plain())
 
     # --- periodic --------------------------------------------------------------------------------------------------

@@ -125,12 +125,12 @@ def add_up(answers: list[Any]) -> dict[str, dict[str, tuple[int, ...]]]:
 def thresholds(info: ClusterInfo) -> list[tuple[str, list[tuple[str, int]]]]:
     """Circuit breakers by priority."""
     found = []
-    for name, each in zip(("default", "high"), info.config.thresholds, strict=True):
+    for name, each in zip(("default", "high"), info.resources, strict=True):
         limits = [
-            ("max_connections", each.max_connections),
-            ("max_pending_requests", each.max_pending_requests),
-            ("max_requests", each.max_requests),
-            ("max_retries", each.max_retries),
+            ("max_connections", each.connections.max),
+            ("max_pending_requests", each.pending_requests.max),
+            ("max_requests", each.requests.max),
+            ("max_retries", each.retries.limit()),
         ]
         found.append((name, limits))
     return found
