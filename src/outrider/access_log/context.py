@@ -9,6 +9,7 @@ from outrider.data.stream_info import StreamInfo
 
 # Values of %ACCESS_LOG_TYPE% (envoy.data.accesslog.v3.AccessLogType).
 NOT_SET: Final = "NotSet"
+TCP_CONNECTION_START: Final = "TcpConnectionStart"
 TCP_UPSTREAM_CONNECTED: Final = "TcpUpstreamConnected"
 TCP_PERIODIC: Final = "TcpPeriodic"
 TCP_CONNECTION_END: Final = "TcpConnectionEnd"

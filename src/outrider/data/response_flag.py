@@ -37,6 +37,8 @@ DNS_RESOLUTION_FAILURE: Final = 1 << 26
 DROP_OVERLOAD: Final = 1 << 27
 DOWNSTREAM_REMOTE_RESET: Final = 1 << 28
 UNCONDITIONAL_DROP_OVERLOAD: Final = 1 << 29
+# No flag of its own: UPSTREAM_RETRY_LIMIT_EXCEEDED came after the last attempt's flag (L4) and is printed last.
+RETRY_LIMIT_LAST: Final = 1 << 30
 
 # (bit, short name, long name). Envoy prints flags in the order in which they were set; with bits, this is the order in
 # which the parts of the proxy set them: filters, route, retries, the last attempt, the end of the stream.
@@ -77,11 +79,19 @@ _SHORT: dict[int, str] = {0: "-"}
 _LONG: dict[int, str] = {0: "-"}
 
 
+def _in_order(flags: int) -> list[tuple[int, str, str]]:
+    found = [entry for entry in FLAGS if flags & entry[0]]
+    if flags & RETRY_LIMIT_LAST:
+        limit = [entry for entry in found if entry[0] == UPSTREAM_RETRY_LIMIT_EXCEEDED]
+        found = [entry for entry in found if entry[0] != UPSTREAM_RETRY_LIMIT_EXCEEDED] + limit
+    return found
+
+
 def short_text(flags: int) -> str:
     """Comma-separated short names in Envoy's order, `-` when none is set."""
     text = _SHORT.get(flags)
     if text is None:
-        text = ",".join([short for bit, short, _ in FLAGS if flags & bit])
+        text = ",".join([short for _, short, _ in _in_order(flags)])
         _SHORT[flags] = text
     return text
 
@@ -90,7 +100,7 @@ def long_text(flags: int) -> str:
     """Comma-separated long names, `-` when none is set."""
     text = _LONG.get(flags)
     if text is None:
-        text = ",".join([long for bit, _, long in FLAGS if flags & bit])
+        text = ",".join([long for _, _, long in _in_order(flags)])
         _LONG[flags] = text
     return text
 

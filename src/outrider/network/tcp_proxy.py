@@ -9,16 +9,19 @@ import random
 from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Final
 
-from mypy_extensions import mypyc_attr
-
 from outrider.access_log import context as log_types
-from outrider.access_log.access_log import AccessLog
 from outrider.access_log.context import FormatContext
 from outrider.data import response_flag
 from outrider.data.stream_info import PROTOCOL_NONE, StreamInfo, UpstreamInfo
 from outrider.event.timer import Timer, TimerOwner
-from outrider.network.connection import STATE_CLOSED, STATE_OPEN, Connection, ConnectionStats
+from outrider.network.connection import (
+    CLOSE_TYPE_REMOTE_RESET,
+    STATE_CLOSED,
+    STATE_OPEN,
+    Connection,
+)
 from outrider.network.filter import (
+    CLOSE_ABORT_RESET,
     CLOSE_FLUSH_WRITE,
     CLOSE_NO_FLUSH,
     EVENT_CONNECTED,
@@ -26,8 +29,8 @@ from outrider.network.filter import (
     STOP,
     NetworkFilter,
 )
-from outrider.stats.metrics import Counter, Gauge
-from outrider.stats.store import Scope
+from outrider.network.tcp_proxy_settings import FAILED_CONNECT, FAILED_NO_CLUSTER, TcpProxySettings
+from outrider.stats.metrics import Gauge
 
 if TYPE_CHECKING:
     from outrider.data.address import Address
@@ -39,78 +42,16 @@ _TIMER_LOG: Final = 3
 _TIMER_UPSTREAM_IDLE: Final = 4
 _NANOS_PER_MS: Final = 1_000_000
 
-# Why there is no upstream connection (`on_failed`).
-FAILED_NO_CLUSTER: Final = 0
-FAILED_NO_HOST: Final = 1
-FAILED_OVERFLOW: Final = 2
-FAILED_CONNECT: Final = 3
-
-
-class TcpProxyStats:
-    """`tcp.<stat_prefix>.*`."""
-
-    __slots__ = (
-        "cx_total", "cx_no_route", "cx_drain_close", "cx_overload_close", "flow_control_paused", "flow_control_resumed",
-        "idle_timeout", "max_duration", "upstream_flush_active", "upstream_flush_total", "early_data", "route_delayed",
-        "connection",
-    )
-
-    def __init__(self, scope: Scope) -> None:
-        counter = scope.counter
-        self.cx_total: Counter = counter("downstream_cx_total")
-        self.cx_no_route: Counter = counter("downstream_cx_no_route")
-        self.cx_drain_close: Counter = counter("downstream_cx_drain_close")
-        self.cx_overload_close: Counter = counter("downstream_cx_overload_close")
-        self.flow_control_paused: Counter = counter("downstream_flow_control_paused_reading_total")
-        self.flow_control_resumed: Counter = counter("downstream_flow_control_resumed_reading_total")
-        self.idle_timeout: Counter = counter("idle_timeout")
-        self.max_duration: Counter = counter("max_downstream_connection_duration")
-        self.upstream_flush_active: Gauge = scope.gauge("upstream_flush_active")
-        self.upstream_flush_total: Counter = counter("upstream_flush_total")
-        self.early_data: Counter = counter("early_data_received_count_total")
-        self.route_delayed: Counter = counter("route_delayed_total")
-        self.connection = ConnectionStats(
-            counter("downstream_cx_rx_bytes_total"),
-            scope.gauge("downstream_cx_rx_bytes_buffered"),
-            counter("downstream_cx_tx_bytes_total"),
-            scope.gauge("downstream_cx_tx_bytes_buffered"),
-        )
-
-
-@mypyc_attr(allow_interpreted_subclasses=True)
-class UpstreamConnector:
-    """Finds and opens upstream connections. The cluster manager's side of the filter, given by the factory."""
-
-    def connect(self, proxy: TcpProxy) -> None:
-        """Pick cluster and host; `proxy.on_connected` or `proxy.on_failed` follows, perhaps at once."""
-        raise NotImplementedError
-
-    def cancel(self, proxy: TcpProxy) -> None:
-        """The downstream connection is gone while an upstream one is awaited."""
-
-    def on_attempts_exceeded(self, proxy: TcpProxy) -> None:
-        """Count a connection that no attempt could serve."""
-
-
-class TcpProxySettings:
-    """What the filter was configured to do; times in milliseconds, 0 = off."""
-
-    def __init__(self, stats: TcpProxyStats, connector: UpstreamConnector) -> None:
-        self.stats = stats
-        self.connector = connector
-        self.access_logs: list[AccessLog] = []
-        self.idle_timeout_ms: int = 3_600_000
-        self.downstream_idle_timeout_ms: int = 0
-        self.upstream_idle_timeout_ms: int = 0
-        self.max_connect_attempts: int = 1
-        # Base and maximum of the back-off between attempts; 0: at once.
-        self.backoff_base_ms: int = 0
-        self.backoff_max_ms: int = 0
-        self.max_duration_ms: int = 0
-        self.max_duration_jitter: float = 0.0
-        self.log_flush_interval_ms: int = 0
-        self.log_on_connected: bool = False
-        self.log_on_start: bool = False
+_FINAL_FLAGS: Final[list[int]] = [
+    response_flag.UPSTREAM_RETRY_LIMIT_EXCEEDED | response_flag.RETRY_LIMIT_LAST,
+    response_flag.NO_HEALTHY_UPSTREAM,
+    response_flag.UPSTREAM_OVERFLOW,
+    response_flag.NO_CLUSTER_FOUND,
+]
+# Envoy's spelling.
+_INITIALIZATION_FAILURE: Final = "tcp_initializion_failure:"
+_CLIENT_CLOSED: Final = "closing_upstream_tcp_connection_due_to_downstream_remote_close"
+_CLOSED_HERE: Final = "closing_upstream_tcp_connection_due_to_downstream_local_close"
 
 
 class TcpProxy(NetworkFilter):
@@ -125,7 +66,7 @@ class TcpProxy(NetworkFilter):
         self.pending: object = None
         self.host: object = None
         self._reader: UpstreamReader | None = None
-        self._attempts: int = 0
+        self.attempts: int = 0
         self._closed: bool = False
         self._downstream_ended: bool = False
         self._paused_downstream: bool = False
@@ -149,7 +90,10 @@ class TcpProxy(NetworkFilter):
         connection.stats = self.settings.stats.connection
         # Nothing is read before there is somebody to give it to.
         connection.read_disable(True)
-        self.info = StreamInfo(connection.info, time_ns(), monotonic_ns(), PROTOCOL_NONE)
+        info = StreamInfo(connection.info, time_ns(), monotonic_ns(), PROTOCOL_NONE)
+        info.upstream = UpstreamInfo()
+        info.upstream.detected_close_type = "Normal"
+        self.info = info
 
     def on_new_connection(self) -> int:
         settings = self.settings
@@ -165,7 +109,7 @@ class TcpProxy(NetworkFilter):
             self._duration = dispatcher.timer(self._timers, _TIMER_MAX_DURATION)
             self._duration.arm(delay)
         if settings.log_on_start:
-            self._log(log_types.NOT_SET)
+            self._log(log_types.TCP_CONNECTION_START)
         if settings.log_flush_interval_ms > 0 and settings.access_logs:
             self._log_timer = dispatcher.timer(self._timers, _TIMER_LOG)
             self._log_timer.arm(settings.log_flush_interval_ms)
@@ -192,13 +136,17 @@ class TcpProxy(NetworkFilter):
         info = self.info
         upstream = self.upstream
         if upstream is not None and upstream.state != STATE_CLOSED:
-            if info is not None and event == EVENT_REMOTE_CLOSE and self.connection.detected_close_type != "Normal":
-                info.response_flags |= response_flag.DOWNSTREAM_REMOTE_RESET
-            if event == EVENT_REMOTE_CLOSE and upstream.above_high_watermark:
-                # What the client sent last still goes out.
-                self._drain(upstream)
+            if event != EVENT_REMOTE_CLOSE:
+                self._end_upstream(upstream, CLOSE_NO_FLUSH, _CLOSED_HERE)
+            elif self.connection.detected_close_type == CLOSE_TYPE_REMOTE_RESET:
+                self._end_upstream(upstream, CLOSE_ABORT_RESET, "")
             else:
-                upstream.close(CLOSE_FLUSH_WRITE if event == EVENT_REMOTE_CLOSE else CLOSE_NO_FLUSH)
+                transport = upstream.transport
+                if self._reader is not None and transport is not None and transport.get_write_buffer_size() > 0:
+                    # What the client sent last still goes out.
+                    self._reader.drain(self.settings, self._shortest_idle())
+                # When both directions had ended before, nobody closed it here.
+                self._end_upstream(upstream, CLOSE_FLUSH_WRITE, "" if self._downstream_ended else _CLIENT_CLOSED)
         elif self.pending is not None:
             if info is not None:
                 info.response_flags |= response_flag.DOWNSTREAM_CONNECTION_TERMINATION
@@ -206,13 +154,12 @@ class TcpProxy(NetworkFilter):
             self.pending = None
         self._finish()
 
-    def _drain(self, upstream: Connection) -> None:
-        stats = self.settings.stats
-        stats.upstream_flush_total.inc()
-        stats.upstream_flush_active.inc()
-        if self._reader is not None:
-            self._reader.flush_active = stats.upstream_flush_active
-        upstream.close(CLOSE_FLUSH_WRITE)
+    def _end_upstream(self, upstream: Connection, close_type: int, reason: str) -> None:
+        self.upstream = None
+        self._keep_upstream_bytes(upstream)
+        if self.info is not None and self.info.upstream is not None:
+            self.info.upstream.local_close_reason = reason
+        upstream.close(close_type, reason)
 
     def on_above_write_buffer_high_watermark(self) -> None:
         upstream = self.upstream
@@ -229,14 +176,16 @@ class TcpProxy(NetworkFilter):
     # --- upstream ---
 
     def _connect(self) -> None:
-        self._attempts += 1
+        if not self._closed:
+            self.settings.connector.connect(self)
+
+    def begin_attempt(self) -> None:
+        """A host is being tried."""
+        self.attempts += 1
         info = self.info
-        if info is not None:
-            if info.upstream is None:
-                info.upstream = UpstreamInfo()
-            info.attempt_count = self._attempts
-            info.upstream.request_attempt_count = self._attempts
-        self.settings.connector.connect(self)
+        if info is not None and info.upstream is not None:
+            info.attempt_count = self.attempts
+            info.upstream.request_attempt_count = self.attempts
 
     def on_connected(self, upstream: Connection, host: object, address: Address, cluster_name: str) -> None:
         """An upstream connection is ours."""
@@ -277,40 +226,40 @@ class TcpProxy(NetworkFilter):
         self._waiting = False
         self.connection.read_disable(False)
 
-    def on_failed(self, kind: int, details: str, host: object) -> None:
-        """No connection this time; try again or give up."""
+    def on_failed(self, kind: int, details: str = "", host: object = None, address: Address | None = None) -> None:
+        """No connection this time (FAILED_*): try again or give up."""
         self.pending = None
         if self._closed:
             return
         info = self.info
         settings = self.settings
-        if info is not None:
+        if kind < FAILED_CONNECT:
+            if info is not None:
+                info.response_flags |= _FINAL_FLAGS[kind]
             if kind == FAILED_NO_CLUSTER:
-                info.response_flags |= response_flag.NO_CLUSTER_FOUND
-            elif kind == FAILED_NO_HOST:
-                info.response_flags |= response_flag.NO_HEALTHY_UPSTREAM
-            elif kind == FAILED_OVERFLOW:
-                info.response_flags |= response_flag.UPSTREAM_OVERFLOW
-            else:
+                settings.stats.cx_no_route.inc()
+            self.connection.close(CLOSE_NO_FLUSH, f"{_INITIALIZATION_FAILURE}{kind}")
+            return
+        if info is not None and info.upstream is not None:
+            if kind == FAILED_CONNECT:
                 info.response_flags |= response_flag.UPSTREAM_CONNECTION_FAILURE
-                if info.upstream is not None:
-                    info.upstream.transport_failure_reason = details
-                    info.upstream.host = host
-        if kind == FAILED_NO_CLUSTER:
-            settings.stats.cx_no_route.inc()
-        if kind == FAILED_CONNECT or kind == FAILED_OVERFLOW:
-            if self._attempts < settings.max_connect_attempts:
-                if settings.backoff_base_ms > 0 and self._timers is not None:
-                    bound = min(settings.backoff_base_ms << min(self._attempts - 1, 30), settings.backoff_max_ms)
-                    self._retry = self.connection.dispatcher.timer(self._timers, _TIMER_RETRY)
-                    self._retry.arm(random.randrange(bound) if bound > 0 else 0)
-                else:
-                    self._connect()
-                return
-            settings.connector.on_attempts_exceeded(self)
-            if info is not None and kind == FAILED_CONNECT:
-                info.response_flags |= response_flag.UPSTREAM_RETRY_LIMIT_EXCEEDED
-        self.connection.close(CLOSE_NO_FLUSH, "tcp_proxy_initialization_failure:_no_upstream")
+            info.upstream.transport_failure_reason = details
+            info.upstream.host = host
+            info.upstream.host_address = address
+        timers = self._timers
+        if timers is None:
+            return
+        delay = 0
+        if settings.backoff_base_ms > 0 and self.attempts < settings.max_connect_attempts:
+            bound = min(settings.backoff_base_ms << min(self.attempts - 1, 30), settings.backoff_max_ms)
+            delay = random.randrange(bound) if bound > 0 else 0
+        if delay > 0:
+            if self._retry is None:
+                self._retry = self.connection.dispatcher.timer(timers, _TIMER_RETRY)
+            self._retry.arm(delay)
+        else:
+            # Not from within the pool's callback: a row of immediate failures would nest.
+            self.connection.dispatcher.post(self._connect)
 
     def on_upstream_data(self, data: bytes, end_stream: bool) -> None:
         info = self.info
@@ -327,12 +276,14 @@ class TcpProxy(NetworkFilter):
         info = self.info
         if info is not None and info.upstream is not None:
             info.upstream.detected_close_type = upstream.detected_close_type
-            if event == EVENT_REMOTE_CLOSE and upstream.detected_close_type != "Normal":
-                info.response_flags |= response_flag.UPSTREAM_REMOTE_RESET
+        reset = event == EVENT_REMOTE_CLOSE and upstream.detected_close_type == CLOSE_TYPE_REMOTE_RESET
+        if reset and info is not None:
+            info.response_flags |= response_flag.UPSTREAM_REMOTE_RESET
         self.upstream = None
         self._keep_upstream_bytes(upstream)
         if self.connection.state == STATE_OPEN:
-            self.connection.close(CLOSE_FLUSH_WRITE)
+            # The client learns of a reset by a reset.
+            self.connection.close(CLOSE_ABORT_RESET if reset else CLOSE_FLUSH_WRITE)
 
     def on_upstream_high(self) -> None:
         if not self._paused_downstream and not self._closed and self.connection.state == STATE_OPEN:
@@ -400,8 +351,7 @@ class TcpProxy(NetworkFilter):
         upstream = self.upstream
         self.upstream = None
         if upstream is not None:
-            self._keep_upstream_bytes(upstream)
-            upstream.close(CLOSE_NO_FLUSH, reason)
+            self._end_upstream(upstream, CLOSE_NO_FLUSH, reason)
         self.connection.close(CLOSE_NO_FLUSH, reason)
 
     # --- the end ---
@@ -422,16 +372,16 @@ class TcpProxy(NetworkFilter):
         info = self.info
         if info is not None:
             info.end_ns = monotonic_ns()
-            info.wire_bytes_received = self.connection.bytes_received
-            info.wire_bytes_sent = self.connection.bytes_sent
-            if self.upstream is not None:
-                self._keep_upstream_bytes(self.upstream)
             self._log(log_types.TCP_CONNECTION_END)
         self.upstream = None
 
     def _log(self, log_type: str) -> None:
         info = self.info
         if info is not None and self.settings.access_logs:
+            info.wire_bytes_received = self.connection.bytes_received
+            info.wire_bytes_sent = self.connection.bytes_sent
+            if self.upstream is not None:
+                self._keep_upstream_bytes(self.upstream)
             context = FormatContext(info, None, None, None, b"", log_type)
             for log in self.settings.access_logs:
                 log.log(context)
@@ -448,7 +398,17 @@ class UpstreamReader(NetworkFilter):
     def __init__(self, proxy: TcpProxy) -> None:
         self.proxy: TcpProxy | None = proxy
         # Counted down when the last bytes of a vanished client have been flushed.
-        self.flush_active: Gauge | None = None
+        self._flush_active: Gauge | None = None
+        self._drain: _Drain | None = None
+
+    def drain(self, settings: TcpProxySettings, idle_ms: int) -> None:
+        """The client is gone; the upstream gets `idle_ms` (0: any time) for each step of taking what is left."""
+        stats = settings.stats
+        stats.upstream_flush_total.inc()
+        stats.upstream_flush_active.inc()
+        self._flush_active = stats.upstream_flush_active
+        if idle_ms > 0:
+            self._drain = _Drain(self.connection, settings, idle_ms)
 
     def on_data(self, data: bytes, end_stream: bool) -> int:
         proxy = self.proxy
@@ -459,9 +419,12 @@ class UpstreamReader(NetworkFilter):
     def on_event(self, event: int) -> None:
         if event == EVENT_CONNECTED:
             return
-        if self.flush_active is not None:
-            self.flush_active.dec()
-            self.flush_active = None
+        if self._flush_active is not None:
+            self._flush_active.dec()
+            self._flush_active = None
+        if self._drain is not None:
+            self._drain.timer.disarm()
+            self._drain = None
         proxy = self.proxy
         if proxy is not None:
             self.proxy = None
@@ -474,6 +437,30 @@ class UpstreamReader(NetworkFilter):
     def on_below_write_buffer_low_watermark(self) -> None:
         if self.proxy is not None:
             self.proxy.on_upstream_low()
+
+
+class _Drain(TimerOwner):
+    """Ends the flush of an upstream connection that has stopped taking bytes."""
+
+    def __init__(self, connection: Connection, settings: TcpProxySettings, idle_ms: int) -> None:
+        self.connection = connection
+        self.settings = settings
+        self.idle_ms = idle_ms
+        self.left: int = connection.transport.get_write_buffer_size()
+        self.timer: Timer = connection.dispatcher.timer(self, 0)
+        self.timer.arm(idle_ms)
+
+    def on_timer(self, kind: int) -> None:
+        connection = self.connection
+        transport = connection.transport
+        if transport is not None:
+            left: int = transport.get_write_buffer_size()
+            if 0 < left < self.left:
+                self.left = left
+                self.timer.arm(self.idle_ms)
+                return
+        self.settings.stats.idle_timeout.inc()
+        connection.close(CLOSE_ABORT_RESET)
 
 
 class _Timers(TimerOwner):

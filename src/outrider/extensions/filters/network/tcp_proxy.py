@@ -10,20 +10,33 @@ from outrider.data.filter_state import FilterStateObject
 from outrider.network.connection import Connection
 from outrider.network.filter import NetworkFilter
 from outrider.network.filter_registry import NETWORK_FILTERS, NetworkFilterFactory
-from outrider.network.tcp_proxy import (
+from outrider.network.tcp_proxy import TcpProxy
+from outrider.network.tcp_proxy_settings import (
+    FAILED_ATTEMPTS,
     FAILED_CONNECT,
     FAILED_NO_CLUSTER,
     FAILED_NO_HOST,
     FAILED_OVERFLOW,
-    TcpProxy,
+    FAILED_POOL,
     TcpProxySettings,
     TcpProxyStats,
     UpstreamConnector,
 )
 from outrider.router.config.hash_policy import hash64
 from outrider.upstream.cluster_manager import ClusterManager
-from outrider.upstream.conn_pool import POOL_OVERFLOW, PendingStream, TcpPoolCallbacks
-from outrider.upstream.host import Host
+from outrider.upstream.conn_pool import (
+    POOL_LOCAL_CONNECTION_FAILURE,
+    POOL_OVERFLOW,
+    POOL_TIMEOUT,
+    PendingStream,
+    TcpPoolCallbacks,
+)
+from outrider.upstream.host import (
+    LOCAL_ORIGIN_CONNECT_FAILED,
+    LOCAL_ORIGIN_CONNECT_SUCCESS_FINAL,
+    LOCAL_ORIGIN_TIMEOUT,
+    Host,
+)
 from outrider.upstream.load_balancer_context import LoadBalancerContext
 
 if TYPE_CHECKING:
@@ -74,10 +87,17 @@ class Attempt(TcpPoolCallbacks):
         self.cluster_name = cluster_name
 
     def on_pool_ready(self, connection: Connection, host: Host) -> None:
+        if host.outlier.active:
+            host.outlier.put_result(LOCAL_ORIGIN_CONNECT_SUCCESS_FINAL)
         self.proxy.on_connected(connection, host, host.address, self.cluster_name)
 
     def on_pool_failure(self, reason: int, details: str, host: Host) -> None:
-        self.proxy.on_failed(FAILED_OVERFLOW if reason == POOL_OVERFLOW else FAILED_CONNECT, details, host)
+        kind = FAILED_CONNECT
+        if reason == POOL_OVERFLOW or reason == POOL_LOCAL_CONNECTION_FAILURE:
+            kind = FAILED_POOL
+        elif host.outlier.active:
+            host.outlier.put_result(LOCAL_ORIGIN_TIMEOUT if reason == POOL_TIMEOUT else LOCAL_ORIGIN_CONNECT_FAILED)
+        self.proxy.on_failed(kind, details, host, host.address)
 
 
 class ClusterConnector(UpstreamConnector):
@@ -109,25 +129,30 @@ class ClusterConnector(UpstreamConnector):
         proxy.cluster_name = choice.name
         cluster = self.clusters.get(choice.name)
         if cluster is None:
-            proxy.on_failed(FAILED_NO_CLUSTER, "", None)
+            proxy.on_failed(FAILED_NO_CLUSTER)
             return
         if proxy.info is not None:
             proxy.info.cluster = cluster.info
             proxy.info.cluster_name = choice.name
+        # A pool without connections would make one in spite of the limit.
+        if not cluster.info.resource_manager(0).connections.can_create():
+            cluster.info.stats.upstream_cx_overflow.inc()
+            proxy.on_failed(FAILED_OVERFLOW)
+            return
+        if proxy.attempts >= proxy.settings.max_connect_attempts:
+            cluster.info.stats.upstream_cx_connect_attempts_exceeded.inc()
+            proxy.on_failed(FAILED_ATTEMPTS)
+            return
         pool = cluster.choose_tcp_pool(0, TcpContext(proxy, choice.metadata, self.source_ip_hash))
         if pool is None:
-            proxy.on_failed(FAILED_NO_HOST, "", None)
+            proxy.on_failed(FAILED_NO_HOST)
             return
+        proxy.begin_attempt()
         proxy.pending = pool.new_connection(Attempt(proxy, choice.name))
 
     def cancel(self, proxy: TcpProxy) -> None:
         if isinstance(proxy.pending, PendingStream):
             proxy.pending.cancel()
-
-    def on_attempts_exceeded(self, proxy: TcpProxy) -> None:
-        cluster = self.clusters.get(proxy.cluster_name)
-        if cluster is not None:
-            cluster.info.stats.upstream_cx_connect_attempts_exceeded.inc()
 
 
 class TcpProxyFactory(NetworkFilterFactory):
@@ -170,7 +195,8 @@ def create(config: View, context: FactoryContext) -> NetworkFilterFactory:
     if options is not None:
         if config.has("access_log_flush_interval") or config.has("flush_access_log_on_connected"):
             raise config.error(
-                "Only one of access_log_flush_interval or access_log_options.access_log_flush_interval can be specified.",
+                "Only one of access_log_flush_interval or access_log_options.access_log_flush_interval can be"
+                " specified.",
                 "access_log_options",
             )
         settings.log_flush_interval_ms = options.millis("access_log_flush_interval") or 0
