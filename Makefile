@@ -29,13 +29,13 @@ setup:
 # Compiled, as installed in .venv; then the unit tests once more on the interpreted sources.
 test: setup
 	$(PYTEST) tests $(ARGS)
-	PYTHONPATH=src $(PYTEST) tests -m 'not parity and not corpus and not integration' $(ARGS)
+	PYTHONPATH=$(CURDIR)/src $(PYTEST) tests -m 'not parity and not corpus and not integration' $(ARGS)
 
 unit: setup
 	$(PYTEST) tests -m 'not parity and not corpus and not integration' $(ARGS)
 
 pure:
-	PYTHONPATH=src $(PYTEST) tests -m 'not parity and not corpus and not integration' $(ARGS)
+	PYTHONPATH=$(CURDIR)/src $(PYTEST) tests -m 'not parity and not corpus and not integration' $(ARGS)
 
 parity: setup
 	$(PYTEST) tests/parity $(ARGS)
@@ -46,7 +46,7 @@ corpus: setup
 check: setup
 	.venv/bin/ruff check src tests tools benchmarks setup.py
 	.venv/bin/mypy
-	PYTHONPATH=src $(PYTEST) tests -m 'not parity and not corpus and not integration' $(ARGS)
+	PYTHONPATH=$(CURDIR)/src $(PYTEST) tests -m 'not parity and not corpus and not integration' $(ARGS)
 
 format:
 	.venv/bin/ruff check --fix src tests tools benchmarks setup.py

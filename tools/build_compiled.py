@@ -37,6 +37,7 @@ HOT = [
     "http/local_reply.py",
     "http/grpc_status.py",
     "http/http1",
+    "http/http2",
     "network/tcp_proxy.py",
     "access_log",
     "matching",

@@ -23,6 +23,7 @@ need "$python" python3
 "$python" -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 include=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["include"])' 2>/dev/null || true)
 [ -f "$include/Python.h" ] || missing="$missing python3-dev"
+[ -f /usr/include/nghttp2/nghttp2.h ] || missing="$missing libnghttp2-dev"
 case "$mode" in
 test | bench)
     need nginx nginx-light

@@ -2,9 +2,9 @@
 
     python tools/support_table.py [--import-features FILE] [--check]
 
-Rows are those of docs/capabilities.json (section, capability, names, tier). The state of a row is found where it can be:
-a configuration field works when a factory reads it (docs/reads.json, recorded by tools/read_recorder.py; a field that
-nobody reads is refused when it is set), an extension when it is registered, an access-log operator when the formatter
+Rows are those of docs/capabilities.json (section, capability, names, tier). The state of a row is found where it can
+be: a configuration field works when a factory reads it (docs/reads.json, recorded by tools/read_recorder.py; a field
+that nobody reads is refused when it is set), an extension when it is registered, an access-log operator when the formatter
 knows it, a command line flag when the parser takes it. What no program can tell is judged by hand in
 docs/support_notes.json, whose word also wins over the rest.
 """
@@ -73,6 +73,8 @@ class Judge:
         self.reads: dict[str, list[str]] = json.loads(READS.read_text())
         self.notes: dict[str, list[str]] = json.loads(NOTES.read_text()) if NOTES.exists() else {}
         self.usage = USAGE
+        table = (ROOT / "src" / "outrider" / "server" / "admin" / "table.py").read_text()
+        self.endpoints = set(re.findall(r'"(/[a-z_/]*)"', table))
         self.extensions: set[str] = set()
         for registry in CATEGORIES.values():
             for extension in registry.all():
@@ -91,12 +93,19 @@ class Judge:
         note = self.notes.get(key)
         if note is not None:
             return note[0], note[1]
+        capability = str(row["capability"])
+        operator = re.match(r"Operator %([A-Z0-9_]+)", capability)
+        if operator:
+            return (WORKS, "") if operator_known(operator.group(1)) else (NO, "")
+        endpoint = re.match(r"(?:GET|POST) (/[a-z_/]*)", capability)
+        if endpoint:
+            return (WORKS, "") if endpoint.group(1) in self.endpoints else (NO, "")
         names = row["names"]
         assert isinstance(names, list)
         known = [(name, self.supported(str(name), str(row["section"]))) for name in names]
         judged = [(name, verdict) for name, verdict in known if verdict is not None]
         if not judged:
-            return NO, "not judged"
+            return NO, ""
         missing = [name for name, verdict in judged if not verdict]
         if not missing:
             return WORKS, ""
@@ -123,12 +132,19 @@ class Judge:
         return None
 
 
+# One of these fits every operator.
+PARAMETERS = (
+    "", "(x)", "(x:y)", "(DS_RX_BEG:DS_RX_END:ms)", "(ROUTE:x)", "(key:PLAIN)", "(CAMEL_STRING)", "(DOWNSTREAM)",
+    "(16)", "(SNI_FIRST:ORIG)", "(LOWER)", "(1:2)", "(%x%)", "({\"operators\":[{\"command\":\"PROTOCOL\"}]})",
+)
+
+
 def operator_known(name: str) -> bool:
     """Whether the formatter takes the operator, with some parameter if it needs one."""
     from outrider.access_log.formatter import parse_format
 
-    plain = name.split("(")[0]
-    for parameter in ("", "(x)", "(x:y)", "(DS_RX_BEG:DS_RX_END:ms)", "(ROUTE:x)", "(key:PLAIN)", "(CAMEL_STRING)", "(DOWNSTREAM)"):
+    plain = name.split("(", maxsplit=1)[0]
+    for parameter in PARAMETERS:
         try:
             parse_format(f"%{plain}{parameter}%")
         except Exception:
@@ -144,15 +160,16 @@ def render(rows: list[dict[str, object]], judge: Judge) -> str:
         "# What is supported",
         "",
         "Every capability of Envoy 1.40, by its map of features. Made by `tools/support_table.py` from the registry of",
-        "extensions, the fields that the configuration factories read and the judgements in `docs/support_notes.json`; do not",
-        "edit. A valid field that does not work is refused by its path (`--unsupported=warn` makes that a warning). Tier 1 is",
-        "used by nearly every deployment, 4 is exotic.",
+        "extensions, the fields that the configuration factories read and the judgements in `docs/support_notes.json`;",
+        "do not edit. A valid field that does not work is refused by its path (`--unsupported=warn` makes that a",
+        "warning). Tier 1 is used by nearly every deployment, 4 is exotic.",
         "",
         "| tier | works | partly | no |",
         "|---|--:|--:|--:|",
     ]
     for tier in (1, 2, 3, 4):
-        counts = [sum(1 for row, found in zip(rows, states, strict=True) if row["tier"] == tier and found[0] == state) for state in (WORKS, PARTLY, NO)]
+        found = [state for row, (state, _) in zip(rows, states, strict=True) if row["tier"] == tier]
+        counts = [found.count(state) for state in (WORKS, PARTLY, NO)]
         lines.append(f"| {tier} | " + " | ".join(str(count) for count in counts) + " |")
     corpus = ROOT / "docs" / "corpus.md"
     if corpus.exists():
@@ -173,7 +190,8 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="fail when docs/support.md is not up to date")
     options = parser.parse_args()
     if options.import_features:
-        CAPABILITIES.write_text(json.dumps(import_features(options.import_features), indent=0, ensure_ascii=False) + "\n")
+        rows = import_features(options.import_features)
+        CAPABILITIES.write_text(json.dumps(rows, indent=0, ensure_ascii=False) + "\n")
     text = render(json.loads(CAPABILITIES.read_text()), Judge())
     if options.check:
         if OUTPUT.read_text() != text:
