@@ -18,6 +18,7 @@ EXTENSIONS: Final = (
     "filters.http.fault",
     "filters.http.header_mutation",
     "filters.http.health_check",
+    "filters.http.local_ratelimit",
     "filters.http.api_key_auth",
     "filters.http.basic_auth",
     "filters.http.cors",

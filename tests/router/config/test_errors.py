@@ -276,7 +276,10 @@ def test_accepted(tree: dict[str, object]) -> None:
 
 
 REFUSED_BY_PATH = [
-    (route(rate_limits=[{"actions": [{"remote_address": {}}]}]), f"{ROUTES}.route.rate_limits"),
+    (
+        route(rate_limits=[{"actions": [{"remote_address": {}}], "apply_on_stream_done": True}]),
+        f"{ROUTES}.route.rate_limits[0].apply_on_stream_done",
+    ),
     (route(cors={}), f"{ROUTES}.route.cors"),
     (
         one_host({"match": {"prefix": "/"}, "route": {"cluster_specifier_plugin": "p"}}),

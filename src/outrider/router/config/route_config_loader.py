@@ -100,6 +100,10 @@ class _ConfigLoader:
         host.request_body_buffer_limit = load_buffer_limit(view)
         if "metadata" in present:
             host.metadata = load_metadata(view)
+        if "rate_limits" in present:
+            from outrider.router.rate_limit_actions import parse_policies
+
+            host.rate_limits = parse_policies(view.messages("rate_limits"), context)
         # Envoy's route stats stand below the root, whatever listener the routes belong to.
         loader.host_scope = context.root_scope.scope(f"vhost.{name}")
         if "virtual_clusters" in present:

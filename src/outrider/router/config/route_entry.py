@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from outrider.router.config.shadow_policy import ShadowPolicy
     from outrider.router.config.upgrade_config import ConnectConfig
     from outrider.router.config.virtual_host import VirtualHost
+    from outrider.router.rate_limit_actions import RateLimitPolicy
 
 PRIORITY_DEFAULT: Final = 0
 PRIORITY_HIGH: Final = 1
 
 # Shared by all routes without; never changed.
 _NO_SHADOWS: Final[list[ShadowPolicy]] = []
+_NO_RATE_LIMITS: Final[list[RateLimitPolicy]] = []
 _NO_UPGRADES: Final[dict[bytes, bool]] = {}
 
 
@@ -60,6 +62,8 @@ class RouteEntry(Route):
         "host_rewrite",
         "choice_edits",
         "choice_host",
+        "rate_limits",
+        "include_virtual_host_rate_limits",
     )
 
     def __init__(self, virtual_host: VirtualHost, match: RouteMatch | None) -> None:
@@ -99,6 +103,9 @@ class RouteEntry(Route):
         # Of one of several weighted clusters: edits and host that come before all others.
         self.choice_edits: HeaderParser | None = None
         self.choice_host: bytes = b""
+        # What describes requests to rate limiters; the virtual host has its own.
+        self.rate_limits: list[RateLimitPolicy] = _NO_RATE_LIMITS
+        self.include_virtual_host_rate_limits: bool = False
 
     def assign(self, other: RouteEntry) -> None:
         """Take over all settings of another route (not its virtual host and conditions)."""
@@ -128,6 +135,8 @@ class RouteEntry(Route):
         self.host_rewrite = other.host_rewrite
         self.choice_edits = other.choice_edits
         self.choice_host = other.choice_host
+        self.rate_limits = other.rate_limits
+        self.include_virtual_host_rate_limits = other.include_virtual_host_rate_limits
 
     @property
     def include_attempt_count_in_request(self) -> bool:

@@ -169,6 +169,11 @@ class RouteLoader:
         entry.priority = PRIORITY_HIGH if view.enum("priority") == "HIGH" else 0
         if "hash_policy" in present:
             entry.hash_policy = load_hash_policy(view.messages("hash_policy"))
+        if "rate_limits" in present:
+            from outrider.router.rate_limit_actions import parse_policies
+
+            entry.rate_limits = parse_policies(view.messages("rate_limits"), self.context)
+        entry.include_virtual_host_rate_limits = view.flag("include_vh_rate_limits")
         if "upgrade_configs" in present:
             entry.upgrades, entry.connect_config = load_upgrades(view.messages("upgrade_configs"))
         redirects = view.message("internal_redirect_policy")

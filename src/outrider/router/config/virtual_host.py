@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from outrider.router.config.route import Route
     from outrider.router.config.route_config import RouteConfig
     from outrider.router.config.route_matcher import RouteMatcherTree
+    from outrider.router.rate_limit_actions import RateLimitPolicy
     from outrider.stats.store import Scope
 
 TLS_NONE: Final = 0
@@ -84,6 +85,7 @@ class VirtualHost:
         "table",
         "matcher",
         "tls_redirect",
+        "rate_limits",
     )
 
     def __init__(self, name: str, config: RouteConfig) -> None:
@@ -101,6 +103,8 @@ class VirtualHost:
         self.hedge_policy: HedgePolicy | None = None
         self.request_body_buffer_limit: int = -1
         self.metadata: dict[str, dict[str, object]] = _NO_METADATA
+        # What describes requests to rate limiters.
+        self.rate_limits: list[RateLimitPolicy] = []
         self.table: RouteTable = _NO_ROUTES
         # `matcher`, in place of `routes`.
         self.matcher: RouteMatcherTree | None = None
