@@ -5,16 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from outrider.data.shared_limit import SharedArena, SharedGauge
-from outrider.network.transport_socket import TransportSocketOptions
+from outrider.data.stream_info import HTTP2
+from outrider.network.transport_socket import NO_OPTIONS, TransportSocketOptions
 from outrider.stats.metrics import Gauge
 from outrider.stats.store import sanitize_stats_name
-from outrider.upstream.cluster_info import ClusterInfo
+from outrider.upstream.cluster_info import (
+    UPSTREAM_AUTO,
+    UPSTREAM_HTTP1,
+    UPSTREAM_HTTP2,
+    UPSTREAM_USE_DOWNSTREAM,
+    ClusterInfo,
+)
 from outrider.upstream.conn_pool import HttpConnPool, TcpConnPool
 from outrider.upstream.connector import Connector
 from outrider.upstream.control_link import ControlLink
 from outrider.upstream.host import DEGRADED, HEALTHY, UNHEALTHY, Host, HostStats, Locality
 from outrider.upstream.hosts_update import HostSpec, HostsUpdate
 from outrider.upstream.http1_pool import Http1ConnPool
+from outrider.upstream.http2_pool import Http2ConnPool
 from outrider.upstream.load_balancer.base import RANDOM, LoadBalancer, RandomSource
 from outrider.upstream.load_balancer.factory import make_load_balancer
 from outrider.upstream.outlier_reporter import OutlierReporter, ReportingMonitor
@@ -68,7 +76,11 @@ class Cluster(PoolOwner):
         self.own_locality: Locality | None = own_locality
         self.hosts: dict[str, Host] = {}
         # True when pools differ by more than priority.
-        self._keyed: bool = info.per_downstream_connection or info.transport_socket_matcher.any_secure()
+        self._keyed: bool = (
+            info.per_downstream_connection
+            or info.transport_socket_matcher.any_secure()
+            or info.protocol_choice == UPSTREAM_USE_DOWNSTREAM
+        )
         self._limited_pools: bool = info.config.thresholds[0].max_connection_pools < UNLIMITED_POOLS or (
             info.config.thresholds[1].max_connection_pools < UNLIMITED_POOLS
         )
@@ -123,7 +135,7 @@ class Cluster(PoolOwner):
             pool = host.http_pool_default
             if pool is not None:
                 return pool
-        return self._http_pool(host, priority, context)
+        return self._http_pool(host, priority, context, downstream_protocol)
 
     def choose_tcp_pool(self, priority: int, context: LoadBalancerContext | None) -> TcpConnPool | None:
         host = self.choose_host(context)
@@ -140,16 +152,28 @@ class Cluster(PoolOwner):
             host.tcp_pools[key] = pool
         return pool
 
-    def _http_pool(self, host: Host, priority: int, context: LoadBalancerContext | None) -> HttpConnPool | None:
+    def _http_pool(
+        self, host: Host, priority: int, context: LoadBalancerContext | None, downstream_protocol: int
+    ) -> HttpConnPool | None:
         options: TransportSocketOptions | None = None
         if self._keyed and context is not None:
             options = context.transport_socket_options()
+        choice = self.info.protocol_choice
+        if choice == UPSTREAM_USE_DOWNSTREAM:
+            choice = UPSTREAM_HTTP2 if downstream_protocol == HTTP2 else UPSTREAM_HTTP1
+        if choice != UPSTREAM_HTTP1 and self._keyed:
+            options = _with_alpn(options, choice)
         key = self._pool_key(host, priority, context, options)
+        if choice != self.info.protocol_choice:
+            key = f"{key}|{choice}"
         pool = host.http_pools.get(key)
         if pool is None:
             if not self._may_add_pool(priority):
                 return None
-            pool = Http1ConnPool(host, priority, self.connector, self, key, options)
+            if choice == UPSTREAM_HTTP1:
+                pool = Http1ConnPool(host, priority, self.connector, self, key, options)
+            else:
+                pool = Http2ConnPool(host, priority, self.connector, self, key, options, choice == UPSTREAM_AUTO)
             host.http_pools[key] = pool
             if priority == 0 and not self._keyed:
                 host.http_pool_default = pool
@@ -342,6 +366,16 @@ class Cluster(PoolOwner):
 
     def __repr__(self) -> str:
         return f"<Cluster {self.info.name} {len(self.hosts)} hosts>"
+
+
+def _with_alpn(options: TransportSocketOptions | None, choice: int) -> TransportSocketOptions:
+    """What is offered in the handshake where the configuration names no protocols."""
+    if options is None:
+        options = NO_OPTIONS
+    if options.alpn_fallback:
+        return options
+    fallback = ("h2",) if choice == UPSTREAM_HTTP2 else ("h2", "http/1.1")
+    return TransportSocketOptions(options.server_name, options.verify_sans, options.alpn, fallback)
 
 
 def _pools(host: Host) -> list[ConnPoolBase]:

@@ -14,6 +14,8 @@ from outrider.upstream.resource_manager import ResourceManager
 if TYPE_CHECKING:
     from outrider.http.http1.settings import Http1Settings
     from outrider.http.http1.stats import Http1Stats
+    from outrider.http.http2.settings import Http2Settings
+    from outrider.http.http2.stats import Http2Stats
     from outrider.network.transport_socket import TransportSocketFactory
     from outrider.upstream.config.cluster_config import ClusterConfig
     from outrider.upstream.transport_socket_matcher import TransportSocketMatcher
@@ -54,6 +56,7 @@ class ClusterInfo:
         "per_connection_buffer_limit",
         "protocol_choice",
         "http1_settings",
+        "http2_settings",
         "max_response_headers_kb",
         "max_response_headers_count",
         "metadata",
@@ -73,6 +76,7 @@ class ClusterInfo:
         "has_outlier_detection",
         "outlier_rates",
         "_http1_stats",
+        "_http2_stats",
         "close_connections_on_health_failure",
         "headers_with_underscores_action",
         "tcp_idle_timeout_ms",
@@ -123,6 +127,7 @@ class ClusterInfo:
         self.per_connection_buffer_limit: int = config.per_connection_buffer_limit
         self.protocol_choice: int = config.protocol_choice
         self.http1_settings: Http1Settings = config.http1_settings
+        self.http2_settings: Http2Settings = config.http2_settings
         self.max_response_headers_kb: int = config.max_response_headers_kb
         self.max_response_headers_count: int = config.max_response_headers_count
         # ALLOW, REJECT_REQUEST or DROP_HEADER.
@@ -154,6 +159,7 @@ class ClusterInfo:
             (-1.0, -1.0, -1.0, -1.0) if self.has_outlier_detection else None
         )
         self._http1_stats: Http1Stats | None = None
+        self._http2_stats: Http2Stats | None = None
 
     def resource_manager(self, priority: int) -> ResourceManager:
         """The circuit breakers of a priority (0 DEFAULT, 1 HIGH): `.retries.can_create()`, `.inc()`, `.dec()`."""
@@ -167,6 +173,16 @@ class ClusterInfo:
 
             found = Http1Stats(self.scope)
             self._http1_stats = found
+        return found
+
+    def http2_stats(self) -> Http2Stats:
+        """`http2.*` codec metrics, likewise."""
+        found = self._http2_stats
+        if found is None:
+            from outrider.http.http2.stats import Http2Stats
+
+            found = Http2Stats(self.scope, False)
+            self._http2_stats = found
         return found
 
     @property

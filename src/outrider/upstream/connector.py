@@ -34,6 +34,11 @@ class Connector:
     ) -> ClientConnection:
         raise NotImplementedError
 
+    def http2_codec(
+        self, connection: Connection, info: ClusterInfo, callbacks: ClientConnectionCallbacks
+    ) -> ClientConnection:
+        raise NotImplementedError
+
     def connection_duration_ms(self, info: ClusterInfo) -> int:
         """`max_connection_duration` with its jitter, which spreads the ends of connections made together."""
         duration = info.max_connection_duration_ms
@@ -61,5 +66,15 @@ class HostConnector(Connector):
 
         return Http1ClientConnection(
             connection, callbacks, info.http1_settings, info.http1_stats(), info.max_response_headers_kb,
+            info.max_response_headers_count,
+        )
+
+    def http2_codec(
+        self, connection: Connection, info: ClusterInfo, callbacks: ClientConnectionCallbacks
+    ) -> ClientConnection:
+        from outrider.http.http2.client_connection import Http2ClientConnection
+
+        return Http2ClientConnection(
+            connection, callbacks, info.http2_settings, info.http2_stats(), info.max_response_headers_kb,
             info.max_response_headers_count,
         )

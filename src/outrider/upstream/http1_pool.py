@@ -17,18 +17,10 @@ from outrider.http.codec import (
     ResponseDecoder,
 )
 from outrider.network.filter import EVENT_REMOTE_CLOSE, STOP
+from outrider.upstream.active_client import CLOSED, DRAINING, READY, ActiveClient
 from outrider.upstream.conn_pool import HttpConnPool, PoolCallbacks
 from outrider.upstream.host import Host
-from outrider.upstream.pool_base import (
-    CLOSED,
-    DRAINING,
-    POOL_OVERFLOW,
-    READY,
-    ActiveClient,
-    ConnPoolBase,
-    PendingStream,
-    PoolOwner,
-)
+from outrider.upstream.pool_base import POOL_OVERFLOW, ConnPoolBase, PendingStream, PoolOwner
 
 if TYPE_CHECKING:
     from outrider.network.transport_socket import TransportSocketOptions

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from outrider.upstream.active_client import ActiveClient
 from outrider.upstream.conn_pool import TcpConnPool, TcpPoolCallbacks
 from outrider.upstream.host import Host
-from outrider.upstream.pool_base import POOL_OVERFLOW, ActiveClient, ConnPoolBase, PendingStream, PoolOwner
+from outrider.upstream.pool_base import POOL_OVERFLOW, ConnPoolBase, PendingStream, PoolOwner
 
 if TYPE_CHECKING:
     from outrider.network.connection import Connection

@@ -6,6 +6,7 @@ from typing import Final
 
 from outrider.config.view import View
 from outrider.http.http1.settings import Http1Settings
+from outrider.http.http2.settings import Http2Settings
 from outrider.upstream.cluster_info import UPSTREAM_HTTP1
 from outrider.upstream.config.bind import read_bind
 from outrider.upstream.config.circuit_breakers import read_per_host_limit, read_thresholds
@@ -68,6 +69,7 @@ class ClusterConfig:
         # HTTP
         self.protocol_choice: int = UPSTREAM_HTTP1
         self.http1_settings: Http1Settings = Http1Settings()
+        self.http2_settings: Http2Settings = Http2Settings()
         self.idle_timeout_ms: int = DEFAULT_IDLE_TIMEOUT_MS
         self.tcp_idle_timeout_ms: int = DEFAULT_TCP_IDLE_TIMEOUT_MS
         self.max_connection_duration_ms: int = 0

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from outrider.config.view import View
 from outrider.http.http1.settings import Http1Settings
-from outrider.upstream.cluster_info import UPSTREAM_AUTO, UPSTREAM_HTTP1, UPSTREAM_USE_DOWNSTREAM
+from outrider.http.http2.settings import Http2Settings
+from outrider.native import load_http2
+from outrider.upstream.cluster_info import UPSTREAM_AUTO, UPSTREAM_HTTP1, UPSTREAM_HTTP2, UPSTREAM_USE_DOWNSTREAM
 
 if TYPE_CHECKING:
     from outrider.upstream.config.cluster_config import ClusterConfig
@@ -68,10 +70,13 @@ def _read_older(view: View, config: ClusterConfig) -> None:
     _read_common(view.message("common_http_protocol_options"), config)
     _read_upstream(view.message("upstream_http_protocol_options"), config)
     http1 = view.message("http_protocol_options")
+    http2 = view.message("http2_protocol_options")
+    if http2 is not None:
+        config.http2_settings = Http2Settings.from_view(http2)
     if view.enum("protocol_selection") == "USE_DOWNSTREAM_PROTOCOL":
         config.protocol_choice = UPSTREAM_USE_DOWNSTREAM
-        # A request that came over HTTP/1 goes on over HTTP/1; there are no others yet.
-        view.accept("http2_protocol_options")
+    elif http2 is not None:
+        config.protocol_choice = UPSTREAM_HTTP2
     if http1 is not None:
         config.http1_settings = Http1Settings.from_view(http1)
 
@@ -81,23 +86,29 @@ def _read_typed(view: View, config: ClusterConfig) -> None:
     _read_upstream(view.message("upstream_http_protocol_options"), config)
     kind = view.which("upstream_protocol_options")
     http1: View | None = None
+    http2: View | None = None
     if kind == "explicit_http_config":
         explicit = view.message("explicit_http_config")
         assert explicit is not None
-        config.protocol_choice = UPSTREAM_HTTP1
+        http2 = explicit.message("http2_protocol_options")
+        config.protocol_choice = UPSTREAM_HTTP1 if http2 is None else UPSTREAM_HTTP2
         http1 = explicit.message("http_protocol_options")
     elif kind == "use_downstream_protocol_config":
         use = view.message("use_downstream_protocol_config")
         assert use is not None
         config.protocol_choice = UPSTREAM_USE_DOWNSTREAM
         http1 = use.message("http_protocol_options")
-        # Only HTTP/1 reaches a cluster yet: these settings wait for requests that cannot come.
-        use.accept("http2_protocol_options")
+        http2 = use.message("http2_protocol_options")
     elif kind == "auto_config":
         auto = view.message("auto_config")
         assert auto is not None
         config.protocol_choice = UPSTREAM_AUTO
         http1 = auto.message("http_protocol_options")
+        http2 = auto.message("http2_protocol_options")
+        if not load_http2.AVAILABLE:
+            raise auto.error("HTTP/2 is not built into this installation (libnghttp2 was missing)")
+    if http2 is not None:
+        config.http2_settings = Http2Settings.from_view(http2)
     if http1 is not None:
         config.http1_settings = Http1Settings.from_view(http1)
     _read_filters(view)
