@@ -4,8 +4,8 @@
 
 Rows are those of docs/capabilities.json (section, capability, names, tier). The state of a row is found where it can
 be: a configuration field works when a factory reads it (docs/reads.json, recorded by tools/read_recorder.py; a field
-that nobody reads is refused when it is set), an extension when it is registered, an access-log operator when the formatter
-knows it, a command line flag when the parser takes it. What no program can tell is judged by hand in
+that nobody reads is refused when it is set), an extension when it is registered, an access-log operator when the
+formatter knows it, a command line flag when the parser takes it. What no program can tell is judged by hand in
 docs/support_notes.json, whose word also wins over the rest.
 """
 

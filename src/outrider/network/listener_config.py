@@ -58,7 +58,8 @@ class ListenerConfig:
 
     def __init__(self, view: View, context: FactoryContext, admin: bool = False) -> None:
         """Raises ConfigError. `admin`: the listener of the admin interface."""
-        self.name: str = view.text("name") or str(uuid.uuid4())
+        # Envoy gives a random UUID; here main and workers each build the listener and must agree.
+        self.name: str = view.text("name") or str(uuid.uuid5(uuid.NAMESPACE_OID, view.message_bytes().hex()))
         self.view = view
         addresses = self._read_addresses(view)
         # Envoy names a listener by its address in messages and stats.
