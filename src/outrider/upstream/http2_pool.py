@@ -17,19 +17,11 @@ from outrider.http.codec import (
     ResponseDecoder,
 )
 from outrider.network.filter import EVENT_REMOTE_CLOSE
+from outrider.upstream.active_client import BUSY, CLOSED, DRAINING, READY, ActiveClient
 from outrider.upstream.conn_pool import PoolCallbacks
 from outrider.upstream.host import Host
 from outrider.upstream.http1_pool import Http1Client, Http1ConnPool
-from outrider.upstream.pool_base import (
-    BUSY,
-    CLOSED,
-    DRAINING,
-    POOL_OVERFLOW,
-    READY,
-    ActiveClient,
-    ConnPoolBase,
-    PoolOwner,
-)
+from outrider.upstream.pool_base import POOL_OVERFLOW, ConnPoolBase, PoolOwner
 
 if TYPE_CHECKING:
     from outrider.network.transport_socket import TransportSocketOptions
