@@ -4,7 +4,7 @@
 
 FROM python:3.11-slim-bookworm AS build
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends gcc libc6-dev \
+    && apt-get install -y --no-install-recommends gcc libc6-dev libnghttp2-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 RUN python -m venv /opt/outrider
@@ -17,6 +17,10 @@ COPY src ./src
 RUN OUTRIDER_REQUIRE_COMPILED=1 /opt/outrider/bin/pip install --no-cache-dir --no-deps .
 
 FROM python:3.11-slim-bookworm
+# The library of the HTTP/2 codec.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libnghttp2-14 \
+    && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/outrider /opt/outrider
 RUN groupadd --gid 101 envoy \
     && useradd --uid 101 --gid 101 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin envoy \

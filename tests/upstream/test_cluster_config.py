@@ -8,7 +8,7 @@ import pytest
 
 from outrider.config.errors import ConfigError
 from outrider.config.view import View
-from outrider.upstream.cluster_info import UPSTREAM_HTTP1, UPSTREAM_USE_DOWNSTREAM
+from outrider.upstream.cluster_info import UPSTREAM_HTTP1, UPSTREAM_HTTP2, UPSTREAM_USE_DOWNSTREAM
 from outrider.upstream.config.cluster_config import LOGICAL_DNS, STRICT_DNS, ClusterConfig, ClusterDefaults
 from outrider.upstream.config.lb_policy import LEAST_REQUEST, MAGLEV, RANDOM, RING_HASH, ROUND_ROBIN
 from outrider.upstream.host import DEGRADED_EDS_HEALTH, EDS_STATUS_DRAINING, FAILED_EDS_HEALTH
@@ -326,18 +326,17 @@ def test_older_http_fields() -> None:
     assert made.protocol_choice == UPSTREAM_USE_DOWNSTREAM
 
 
-def test_http2_is_left_unread() -> None:
-    _, view = read(
+def test_http2() -> None:
+    made, view = read(
         typed_extension_protocol_options={
             HTTP_OPTIONS: {
                 "@type": TYPE_URL + HTTP_OPTIONS,
-                "explicit_http_config": {"http2_protocol_options": {}},
+                "explicit_http_config": {"http2_protocol_options": {"max_concurrent_streams": 7}},
             }
         }
     )
-    assert view.unread() == [
-        f'cluster.typed_extension_protocol_options["{HTTP_OPTIONS}"].explicit_http_config.http2_protocol_options'
-    ]
+    assert (made.protocol_choice, made.http2_settings.max_concurrent_streams) == (UPSTREAM_HTTP2, 7)
+    assert view.unread() == []
 
 
 def test_circuit_breakers() -> None:

@@ -24,7 +24,13 @@ from outrider.data.header_names import (
 )
 from outrider.data.stream_info import HTTP2, HTTP10, HTTP11, StreamInfo
 from outrider.event.timer import Timer
-from outrider.http.codec import RESET_LOCAL, RESET_REMOTE, ResponseEncoder
+from outrider.http.codec import (
+    RESET_CONNECT_ERROR,
+    RESET_LOCAL,
+    RESET_REMOTE,
+    RESET_REMOTE_REFUSED_STREAM,
+    ResponseEncoder,
+)
 from outrider.http.conn_manager_settings import HcmSettings, Rejection
 from outrider.http.filter import LocalReplyModifier
 from outrider.http.filter_chain import HttpFilterChain
@@ -188,14 +194,14 @@ class ActiveStream(FilterManager):
         """The codec reset the stream: the peer gave it up, or broke the protocol."""
         if self._ended:
             return
-        stats = self.settings.stats
         info = self.stream_info
-        if reason == RESET_REMOTE:
-            stats.rq_rx_reset.inc()
-            info.response_flags |= response_flag.DOWNSTREAM_REMOTE_RESET
-        else:
-            stats.rq_tx_reset.inc()
-        if details and not info.response_code_details:
+        # Whichever side did it, as in Envoy.
+        self.settings.stats.rq_rx_reset.inc()
+        if details:
+            if reason == RESET_LOCAL:
+                info.response_flags |= response_flag.DOWNSTREAM_PROTOCOL_ERROR
+            elif reason == RESET_REMOTE or reason == RESET_REMOTE_REFUSED_STREAM or reason == RESET_CONNECT_ERROR:
+                info.response_flags |= response_flag.DOWNSTREAM_REMOTE_RESET
             info.response_code_details = details
         self._finish()
 
@@ -501,6 +507,8 @@ class ActiveStream(FilterManager):
                 headers.set(CONNECTION, b"close")
             elif protocol == HTTP10:
                 headers.set(CONNECTION, b"keep-alive")
+        elif self.is_upgrade and (headers.status == 101 or _is_connect_success(self.request_headers, headers)):
+            self.upgraded = True
         elif not self.remote_complete:
             settings.stats.rq_response_before_rq_complete.inc()
         status = headers.status

@@ -40,6 +40,11 @@ _TIMER_IDLE: Final = 0
 _TIMER_MAX_DURATION: Final = 1
 _TIMER_DRAIN: Final = 2
 _NANOS_PER_MS: Final = 1_000_000
+_NANOS_PER_SECOND: Final = 1_000_000_000
+
+# Runtime keys of Envoy's rule against rapid resets.
+_PREMATURE_COUNT_KEY: Final = "overload.premature_reset_total_stream_count"
+_PREMATURE_LIFETIME_KEY: Final = "overload.premature_reset_min_stream_lifetime_seconds"
 
 # The HTTP/2 connection preface begins with this (RFC 9113 section 3.4).
 _PREFACE: Final = b"PRI * HTTP/2"
@@ -94,6 +99,9 @@ class HttpConnectionManager(NetworkFilter):
         self._pending: bytes = b""
         self._counted: bool = False
         self._closed: bool = False
+        # Streams that are over, and those among them that the client reset before there was a response.
+        self._ended_requests: int = 0
+        self._premature_resets: int = 0
 
     # --- the connection ---
 
@@ -140,6 +148,11 @@ class HttpConnectionManager(NetworkFilter):
             codec.dispatch(data)
         except CodecProtocolError as error:
             self.on_codec_error(error)
+        if self._premature_resets and self.codec is not None:
+            self._check_premature_resets()
+        if self.closing and self.protocol >= HTTP2:
+            # The last bytes of the last response may have waited for the client's window.
+            self._close_if_done(False)
         return STOP
 
     def _create_codec(self, data: bytes) -> ServerConnection | None:
@@ -162,6 +175,7 @@ class HttpConnectionManager(NetworkFilter):
             protocol = HTTP2
         codec = settings.codecs.create(self.connection, _CodecCallbacks(self), protocol)
         self.codec = codec
+        protocol = codec.protocol
         self.protocol = protocol
         stats = settings.stats
         if protocol == HTTP2:
@@ -337,7 +351,29 @@ class HttpConnectionManager(NetworkFilter):
         if stream in self.streams:
             self.streams.remove(stream)
             self.settings.stats.rq_active.dec()
-        self._last_stream_end_ns = monotonic_ns()
+        now = monotonic_ns()
+        self._last_stream_end_ns = now
+        if self.protocol >= HTTP2:
+            self._ended_requests += 1
+            info = stream.stream_info
+            if info.response_code == 0:
+                lifetime_s = (now - info.start_mono_ns) // _NANOS_PER_SECOND
+                if lifetime_s <= self._runtime_integer(_PREMATURE_LIFETIME_KEY, 1):
+                    self._premature_resets += 1
+
+    def _runtime_integer(self, key: str, default: int) -> int:
+        runtime = self.settings.runtime
+        return default if runtime is None else runtime.get_integer(key, default)
+
+    def _check_premature_resets(self) -> None:
+        """Close on a client that resets most of its requests before they are answered (CVE-2023-44487)."""
+        limit = self._runtime_integer(_PREMATURE_COUNT_KEY, 500)
+        # Before the limit: whether the share would be too large even if all the others were good.
+        total = max(self._ended_requests, limit)
+        if self._premature_resets * 2 < total or self.connection.state != STATE_OPEN:
+            return
+        self.settings.stats.rq_too_many_premature_resets.inc()
+        self.connection.close(CLOSE_NO_FLUSH, "too_many_premature_resets")
 
     def _close_if_done(self, skip_delay: bool) -> None:
         if self.closing and not self.streams and self.connection.state == STATE_OPEN:

@@ -18,6 +18,7 @@ from outrider.http.filter_chain import HttpFilterChain
 
 if TYPE_CHECKING:
     from outrider.access_log.access_log import AccessLog
+    from outrider.config.runtime import Runtime
     from outrider.factory_context import ServerInfo
     from outrider.http.local_reply import LocalReplyConfig
     from outrider.network.connection import Connection
@@ -147,6 +148,8 @@ class HcmSettings:
         self.drain_timeout_jitter: float = 0.0
         self.delayed_close_timeout_ms: int = 1_000
         self.max_requests_per_connection: int = 0
+        # For the limits of premature resets; None in tests: the defaults.
+        self.runtime: Runtime | None = None
         # Send `x-request-id` etc. is the business of `header_rules`.
         self.append_local_overload: bool = False
         self.is_admin: bool = False

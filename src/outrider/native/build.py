@@ -51,8 +51,30 @@ def extensions() -> list[Any]:
         extra_compile_args=["-O3"],
         optional=True,
     )
-    built: list[Any] = cython.cythonize([parser, writer], language_level=3, quiet=True)
+    modules = [parser, writer]
+    if nghttp2_header() is None:
+        print("outrider: HTTP/2 is not built: nghttp2/nghttp2.h is missing (libnghttp2-dev)", file=sys.stderr)
+    else:
+        modules.append(
+            setuptools.Extension(
+                "outrider.native.http2",
+                [_relative(_FOLDER / "http2.pyx")],
+                libraries=["nghttp2"],
+                extra_compile_args=["-O3"],
+                optional=True,
+            )
+        )
+    built: list[Any] = cython.cythonize(modules, language_level=3, quiet=True)
     return built
+
+
+def nghttp2_header() -> Path | None:
+    """Where nghttp2's header is, or None."""
+    for folder in [*os.environ.get("C_INCLUDE_PATH", "").split(os.pathsep), "/usr/include", "/usr/local/include"]:
+        path = Path(folder) / "nghttp2" / "nghttp2.h"
+        if folder and path.is_file():
+            return path
+    return None
 
 
 def _relative(path: Path) -> str:
@@ -74,7 +96,8 @@ def build_in_place() -> None:
     command.build_temp = str(_ROOT / "build" / "native")
     command.ensure_finalized()
     command.run()
-    for name in ("http1", "http1_writer"):
+    wanted = ["http1", "http1_writer"] + ([] if nghttp2_header() is None else ["http2"])
+    for name in wanted:
         if not list(_FOLDER.glob(f"{name}.*.so")) + list(_FOLDER.glob(f"{name}.*.pyd")):
             sys.exit(1)
 

@@ -392,6 +392,15 @@ class Connection(TransportSocketCallbacks):
         else:
             transport.writelines(corked)
 
+    def waiting_bytes(self) -> int:
+        """Bytes that were written and that the kernel has not taken yet."""
+        waiting = 0
+        for piece in self._corked:
+            waiting += len(piece)
+        if self.transport is not None:
+            waiting += self.transport.get_write_buffer_size()
+        return waiting
+
     def raise_connected(self) -> None:
         if self.connected or self.state == STATE_CLOSED:
             return
@@ -617,7 +626,8 @@ class Connection(TransportSocketCallbacks):
             self._abort_transport()
             self._finish(EVENT_LOCAL_CLOSE)
         elif kind == _TIMER_TRANSPORT_CONNECT and not self.connected:
-            self.transport_failed("transport socket timeout was reached")
+            self.info.transport_failure_reason = "transport socket timeout was reached"
+            self.close(CLOSE_NO_FLUSH, "transport socket timeout was reached")
 
     # --- the end ---
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from outrider.access_log.access_log import AccessLog, create_access_logs
+from outrider.data.stream_info import HTTP2
 from outrider.http.codec import ServerConnection, ServerConnectionCallbacks
 from outrider.http.conn_manager import HttpConnectionManager
 from outrider.http.conn_manager_headers import (
@@ -39,6 +40,9 @@ from outrider.http.header_mutation import HeaderMutations
 from outrider.http.http1.server_connection import Http1ServerConnection
 from outrider.http.http1.settings import DEFAULT_MAX_HEADERS_KB, Http1Settings, headers_count, underscore_action
 from outrider.http.http1.stats import Http1Stats
+from outrider.http.http2.server_connection import Http2ServerConnection
+from outrider.http.http2.settings import Http2Settings
+from outrider.http.http2.stats import Http2Stats
 from outrider.http.local_reply import LocalReplyConfig
 from outrider.http.path_normalization import (
     KEEP_UNCHANGED,
@@ -54,11 +58,13 @@ from outrider.http.xfcc import (
     SANITIZE_SET,
     ClientCertRules,
 )
+from outrider.native import load_http2
 from outrider.network.connection import Connection
 from outrider.network.filter import NetworkFilter
 from outrider.network.filter_registry import NETWORK_FILTERS, NetworkFilterFactory
 from outrider.registry import ExtensionRegistry
 from outrider.router.route_provider import create_route_provider
+from outrider.stats.store import Scope
 
 if TYPE_CHECKING:
     from outrider.config.view import View
@@ -107,19 +113,43 @@ class HcmFactory(NetworkFilterFactory):
         return HttpConnectionManager(self.settings)
 
 
-class Http1CodecFactory(CodecFactory):
-    """HTTP/1 codecs with the settings of one connection manager."""
+class HttpCodecFactory(CodecFactory):
+    """Codecs with the settings of one connection manager."""
 
     def __init__(
-        self, settings: Http1Settings, stats: Http1Stats, max_headers_kb: int, max_headers_count: int, underscores: int
+        self,
+        settings: Http1Settings,
+        http2: Http2Settings,
+        scope: Scope,
+        max_headers_kb: int,
+        max_headers_count: int,
+        underscores: int,
     ) -> None:
         self.settings = settings
-        self.stats = stats
+        self.http2 = http2
+        self.scope = scope
+        self.stats = Http1Stats(scope)
+        # Made with the first connection that needs them, as in Envoy.
+        self.http2_stats: Http2Stats | None = None
         self.max_headers_kb = max_headers_kb
         self.max_headers_count = max_headers_count
         self.underscores = underscores
 
     def create(self, connection: Connection, callbacks: ServerConnectionCallbacks, protocol: int) -> ServerConnection:
+        if protocol == HTTP2 and load_http2.AVAILABLE:
+            http2_stats = self.http2_stats
+            if http2_stats is None:
+                http2_stats = self.http2_stats = Http2Stats(self.scope, True)
+            return Http2ServerConnection(
+                connection,
+                callbacks,
+                self.http2,
+                http2_stats,
+                self.max_headers_kb,
+                self.max_headers_count,
+                self.underscores,
+            )
+        # Without HTTP/2 its preface is a broken HTTP/1 request, and is answered as one.
         return Http1ServerConnection(
             connection,
             callbacks,
@@ -166,6 +196,9 @@ def build_settings(config: View, context: FactoryContext) -> HcmSettings:
     if codec not in _CODECS:
         raise config.error(f"{codec} is not supported by this version of outrider", "codec_type")
     settings.codec_type = _CODECS[codec]
+    if settings.codec_type == CODEC_HTTP2 and not load_http2.AVAILABLE:
+        raise config.error("HTTP/2 is not built into this installation (libnghttp2 was missing)", "codec_type")
+    settings.runtime = context.runtime
     _timeouts(config, settings)
     _access_logs(config, inner, settings)
     settings.proxy_100_continue = config.flag("proxy_100_continue")
@@ -188,9 +221,16 @@ def _codec_factory(config: View, context: FactoryContext) -> CodecFactory:
     http1 = Http1Settings.from_view(
         config.message("http_protocol_options"), config.flag("stream_error_on_invalid_http_message")
     )
-    return Http1CodecFactory(
+    http2 = Http2Settings.from_view(
+        config.message("http2_protocol_options"),
+        config.flag("stream_error_on_invalid_http_message")
+        if config.has("stream_error_on_invalid_http_message")
+        else None,
+    )
+    return HttpCodecFactory(
         http1,
-        Http1Stats(context.root_scope),
+        http2,
+        context.root_scope,
         config.integer("max_request_headers_kb", DEFAULT_MAX_HEADERS_KB),
         headers_count(common),
         underscore_action(common),

@@ -1,0 +1,284 @@
+"""What both HTTP/2 codecs share: the session and its limits, flushing, keep-alive pings.
+
+Bytes are written once per dispatch, or at once outside of one. Source: Envoy's `Http2::ConnectionImpl` and
+`ProtocolConstraints`.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from outrider.event.timer import Timer, TimerOwner
+from outrider.http.codec import (
+    RESET_CONNECT_ERROR,
+    RESET_LOCAL_REFUSED_STREAM,
+    RESET_PROTOCOL_ERROR,
+    CodecProtocolError,
+)
+from outrider.http.http2.settings import Http2Settings
+from outrider.http.http2.stats import Http2Stats
+from outrider.native.http2_error import (
+    CONNECT_ERROR,
+    ERROR_EMPTY_FRAMES,
+    ERROR_PRIORITY_FRAMES,
+    ERROR_WINDOW_UPDATES,
+    INTERNAL_ERROR,
+    NO_ERROR,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    Http2Error,
+)
+from outrider.native.load_http2 import Http2Session
+from outrider.network.connection import STATE_OPEN, Connection
+from outrider.network.filter import CLOSE_NO_FLUSH, EVENT_CONNECTED, ConnectionCallbacks
+
+_TIMER_PING: Final = 0
+_TIMER_ACK: Final = 1
+_PING_DATA: Final = b"outrider"
+# Frames that wait for the socket are looked at closely only when this many have been sent since it was last empty.
+_FEW_FRAMES: Final = 200
+
+
+class _Timers(TimerOwner):
+    """Receives the engine's timers."""
+
+    __slots__ = ("engine",)
+
+    def __init__(self, engine: Http2Engine) -> None:
+        self.engine = engine
+
+    def on_timer(self, kind: int) -> None:
+        if kind == _TIMER_PING:
+            self.engine.send_keepalive()
+        else:
+            self.engine.on_keepalive_timeout()
+
+
+class Http2Engine(ConnectionCallbacks):
+    """The session of one connection. `handler` is the codec (see native/http2.pyi)."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        handler: object,
+        server: bool,
+        settings: Http2Settings,
+        stats: Http2Stats,
+        max_headers_kb: int,
+        max_headers_count: int,
+        underscores: int,
+    ) -> None:
+        self.connection = connection
+        self.settings = settings
+        self.stats = stats
+        self.session = Http2Session(
+            handler,
+            server,
+            max_header_list=max_headers_kb * 1024,
+            max_headers=max_headers_count,
+            underscores=underscores,
+            # As in Envoy, a stream buffers as much as its window.
+            send_limit=settings.initial_stream_window_size,
+            hpack_table_size=settings.hpack_table_size,
+            max_empty_frames=settings.max_empty_frames,
+            max_priority_frames=settings.max_priority_frames,
+            max_window_updates=settings.max_window_updates,
+            reset_burst=settings.reset_burst,
+            reset_rate=settings.reset_rate,
+        )
+        self.dispatching: bool = False
+        # Ids of streams to be reset once what was queued for them has been sent.
+        self.resets: dict[int, int] = {}
+        self.flood: CodecProtocolError | None = None
+        self._goaways: int = 0
+        self._resets: int = 0
+        self._dropped: int = 0
+        # Frames sent when the socket was last seen empty, and (bytes, frames, control frames) since.
+        self._frames_base: int = 0
+        self._control_base: int = 0
+        self._marks: list[tuple[int, int, int]] = []
+        self._frame_check: int = min(_FEW_FRAMES, settings.max_outbound_frames, settings.max_outbound_control_frames)
+        self._timers: _Timers | None = None
+        self._ping_timer: Timer | None = None
+        self._ack_timer: Timer | None = None
+        self._last_received_ms: int = 0
+        stats.nghttp2_connections.inc()
+        connection.add_callbacks(self)
+        self.session.submit_settings(settings.entries(server))
+        self.session.set_connection_window(settings.initial_connection_window_size)
+        if settings.keepalive_timeout_ms > 0:
+            self._timers = _Timers(self)
+            self._ping_timer = connection.dispatcher.timer(self._timers, _TIMER_PING)
+            self._ack_timer = connection.dispatcher.timer(self._timers, _TIMER_ACK)
+            self._arm_ping()
+            if settings.keepalive_idle_ms > 0:
+                self._last_received_ms = connection.dispatcher.clock.now_ms()
+
+    # --- bytes ---
+
+    def feed(self, data: bytes) -> None:
+        """Raises CodecProtocolError when the connection must be closed."""
+        if self.settings.keepalive_idle_ms > 0:
+            self._last_received_ms = self.connection.dispatcher.clock.now_ms()
+        self.dispatching = True
+        try:
+            self.session.feed(data)
+        except Http2Error as error:
+            raise self._error(error) from error
+        finally:
+            self.dispatching = False
+
+    def _error(self, error: Http2Error) -> CodecProtocolError:
+        kind = error.kind
+        stats = self.stats
+        if kind == ERROR_EMPTY_FRAMES:
+            stats.inbound_empty_frames_flood.inc()
+        elif kind == ERROR_PRIORITY_FRAMES:
+            stats.inbound_priority_frames_flood.inc()
+        elif kind == ERROR_WINDOW_UPDATES:
+            stats.inbound_window_update_frames_flood.inc()
+        text = str(error)
+        return CodecProtocolError(text, "codec_error:" + text.replace(" ", "_"))
+
+    def flush(self) -> list[int]:
+        """Write what is to be written, unless bytes are being dispatched: then the end of that will do it.
+
+        Returns ids of streams that take bytes again. A flood of our own frames is left in `flood`.
+        """
+        if self.dispatching:
+            return []
+        session = self.session
+        connection = self.connection
+        if connection.state != STATE_OPEN:
+            return []
+        # Closed streams are told of while draining.
+        self.dispatching = True
+        try:
+            data = session.drain()
+            if data:
+                connection.write(data)
+            if self.resets:
+                for stream_id, code in self.resets.items():
+                    session.reset(stream_id, code)
+                self.resets = {}
+                data = session.drain()
+                if data:
+                    connection.write(data)
+        except Http2Error as error:
+            self.flood = CodecProtocolError(str(error), "codec_error:" + str(error).replace(" ", "_"))
+            return []
+        finally:
+            self.dispatching = False
+        sent = session.goaways_sent
+        if sent != self._goaways:
+            self.stats.goaway_sent.add(sent - self._goaways)
+            self._goaways = sent
+        if session.frames_sent - self._frames_base > self._frame_check:
+            self._check_floods()
+        return session.take_lows()
+
+    def _check_floods(self) -> None:
+        """Envoy's limits on frames that wait to be taken by the peer."""
+        connection = self.connection
+        session = self.session
+        frames = session.frames_sent
+        control = session.control_frames_sent
+        waiting = connection.waiting_bytes()
+        if waiting == 0:
+            self._frames_base = frames
+            self._control_base = control
+            self._marks = []
+            return
+        marks = self._marks
+        flushed = connection.bytes_sent - waiting
+        done = 0
+        for size, mark_frames, mark_control in marks:
+            if size > flushed:
+                break
+            self._frames_base = mark_frames
+            self._control_base = mark_control
+            done += 1
+        if done:
+            del marks[:done]
+        marks.append((connection.bytes_sent, frames, control))
+        settings = self.settings
+        if control - self._control_base > settings.max_outbound_control_frames:
+            self.stats.outbound_control_flood.inc()
+            self.flood = CodecProtocolError(
+                "Too many control frames in the outbound queue.",
+                "codec_error:Too_many_control_frames_in_the_outbound_queue.",
+            )
+        elif frames - self._frames_base > settings.max_outbound_frames:
+            self.stats.outbound_flood.inc()
+            self.flood = CodecProtocolError(
+                "Too many frames in the outbound queue.", "codec_error:Too_many_frames_in_the_outbound_queue."
+            )
+
+    def count_dropped(self) -> None:
+        dropped = self.session.dropped
+        if dropped != self._dropped:
+            self.stats.dropped_headers_with_underscores.add(dropped - self._dropped)
+            self._dropped = dropped
+
+    def reset(self, stream_id: int, reason: int, local_complete: bool) -> None:
+        """RST_STREAM, behind what is queued for the stream when the message is complete."""
+        self.stats.tx_reset.inc()
+        code = NO_ERROR if local_complete else reset_code(reason)
+        if local_complete:
+            self.resets[stream_id] = code
+        else:
+            self.session.reset(stream_id, code)
+
+    # --- keep-alive ---
+
+    def _arm_ping(self) -> None:
+        interval = self.settings.keepalive_interval_ms
+        if interval > 0 and self._ping_timer is not None:
+            spread = self.settings.keepalive_jitter * interval / 100.0
+            self._ping_timer.arm(interval + int(spread * random.random()))
+
+    def send_keepalive(self) -> None:
+        """PING, and wait for its acknowledgement."""
+        timer = self._ack_timer
+        if timer is None or timer.armed or self.connection.state != STATE_OPEN:
+            return
+        self.session.ping(_PING_DATA)
+        timer.arm(self.settings.keepalive_timeout_ms)
+        self.flush()
+
+    def on_stream_begun(self) -> None:
+        """A connection that was silent for long is probed with its next stream."""
+        idle = self.settings.keepalive_idle_ms
+        if idle > 0 and self.connection.dispatcher.clock.now_ms() - self._last_received_ms > idle:
+            self.send_keepalive()
+
+    def on_ping_ack(self) -> None:
+        timer = self._ack_timer
+        if timer is not None and timer.armed:
+            timer.disarm()
+            self._arm_ping()
+
+    def on_keepalive_timeout(self) -> None:
+        self.stats.keepalive_timeout.inc()
+        self.connection.close(CLOSE_NO_FLUSH, "http2_ping_timeout")
+
+    def on_event(self, event: int) -> None:
+        if event == EVENT_CONNECTED:
+            return
+        for timer in (self._ping_timer, self._ack_timer):
+            if timer is not None:
+                timer.disarm()
+        self._ping_timer = self._ack_timer = None
+        self._timers = None
+
+
+def reset_code(reason: int) -> int:
+    """The error code that tells the peer of a reset."""
+    if reason == RESET_LOCAL_REFUSED_STREAM:
+        return REFUSED_STREAM
+    if reason == RESET_CONNECT_ERROR:
+        return CONNECT_ERROR
+    if reason == RESET_PROTOCOL_ERROR:
+        return PROTOCOL_ERROR
+    return INTERNAL_ERROR
