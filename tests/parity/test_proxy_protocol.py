@@ -1,0 +1,127 @@
+# ruff: noqa: E501 - tables of cases and inline YAML read best with long lines
+"""PROXY headers: accepted, refused, stored, sent upstream."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.parity.harness.case import Case
+from tests.parity.harness.config import TYPE, Json, bootstrap, cluster, file_log, listener, parse
+from tests.parity.harness.pair import Pair
+from tests.parity.harness.side import SideConfig
+from tests.support.http1_message import get
+from tests.support.raw_client import Contains, ShutdownWrite
+
+LOG = (
+    "remote=%DOWNSTREAM_REMOTE_ADDRESS% direct=%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% local=%DOWNSTREAM_LOCAL_ADDRESS%"
+    " in=%BYTES_RECEIVED% wire=%DOWNSTREAM_WIRE_BYTES_RECEIVED% meta=%DYNAMIC_METADATA(envoy.filters.listener.proxy_protocol)%"
+    " own=%DYNAMIC_METADATA(own:kept)% field=%FILTER_STATE(envoy.network.proxy_protocol.tlv:FIELD:kept)% flags=%RESPONSE_FLAGS%\n"
+)
+RULES = "rules: [{tlv_type: 2, on_tlv_present: {key: authority}}, {tlv_type: 224, on_tlv_present: {metadata_namespace: own, key: kept}}]"
+
+
+def behind(name: str, options: str = "", target: str = "up") -> Json:
+    tcp: Json = {
+        "@type": TYPE + "extensions.filters.network.tcp_proxy.v3.TcpProxy", "stat_prefix": name, "access_log": [file_log(LOG)],
+        "cluster": target,
+    }
+    made = listener(name, {"name": "envoy.filters.network.tcp_proxy", "typed_config": tcp})
+    made["listener_filters"] = [proxy_filter(options)]
+    return made
+
+
+def proxy_filter(options: str = "") -> Json:
+    return {
+        "name": "envoy.filters.listener.proxy_protocol",
+        "typed_config": {"@type": TYPE + "extensions.filters.listener.proxy_protocol.v3.ProxyProtocol", **(parse(options) or {})},
+    }
+
+
+GROUP = SideConfig(
+    bootstrap(
+        [
+            behind("main", RULES),
+            behind("state", "{tlv_location: FILTER_STATE, rules: [{tlv_type: 224, on_tlv_present: {key: kept}}]}"),
+            behind("optional", "allow_requests_without_proxy_protocol: true"),
+            behind("no_v1", "disallowed_versions: [V1]"),
+            behind("no_v1_optional", "{disallowed_versions: [V1], allow_requests_without_proxy_protocol: true}"),
+            behind("no_v2", "{disallowed_versions: [V2], stat_prefix: mine}"),
+        ],
+        [cluster("up")],
+    )
+)
+
+SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
+FOUR = bytes((1, 2, 3, 4, 5, 6, 7, 8)) + (4000).to_bytes(2, "big") + (80).to_bytes(2, "big")
+SIX = bytes(15) + b"\x01" + b"\x20\x01\x0d\xb8" + bytes(11) + b"\x02" + (4000).to_bytes(2, "big") + (80).to_bytes(2, "big")
+
+
+def v2(body: bytes, family: int = 0x11, command: int = 0x21, length: int = -1) -> bytes:
+    return SIGNATURE + bytes((command, family)) + (len(body) if length < 0 else length).to_bytes(2, "big") + body
+
+
+def tlv(kind: int, value: bytes) -> bytes:
+    return bytes((kind,)) + len(value).to_bytes(2, "big") + value
+
+
+def ok(name: str, header: bytes, at: str = "main") -> Case:
+    """The header is taken off, the rest reaches the upstream."""
+    return Case(name, [header + get(), Contains(b"ok"), ShutdownWrite()], listener=at, to_end=True, logs=1)
+
+
+def bad(name: str, header: bytes, at: str = "main") -> Case:
+    """The connection is closed."""
+    return Case(name, [header, 0.05], None, responses=0, listener=at, to_end=True, logs=0, response=False, time_within=0.5)
+
+
+V1 = b"PROXY TCP4 1.2.3.4 5.6.7.8 4000 80\r\n"
+
+CASES = [
+    ok("v1", V1),
+    ok("v1_six", b"PROXY TCP6 ::1 2001:db8::2 4000 80\r\n"),
+    ok("v1_unknown", b"PROXY UNKNOWN\r\n"),
+    ok("v1_unknown_with_more", b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n"),
+    Case("v1_in_pieces", [V1[:3], 0.05, V1[3:20], 0.05, V1[20:] + get(), Contains(b"ok"), ShutdownWrite()], to_end=True, logs=1),
+    bad("v1_wrong_family", b"PROXY TCP4 ::1 ::2 4000 80\r\n"),
+    bad("v1_unknown_family", b"PROXY UDP4 1.2.3.4 5.6.7.8 4000 80\r\n"),
+    bad("v1_port", b"PROXY TCP4 1.2.3.4 5.6.7.8 70000 80\r\n"),
+    bad("v1_negative_port", b"PROXY TCP4 1.2.3.4 5.6.7.8 -1 80\r\n"),
+    bad("v1_address", b"PROXY TCP4 1.2.3.400 5.6.7.8 1 80\r\n"),
+    bad("v1_missing", b"PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n"),
+    bad("v1_too_long", b"PROXY TCP4 " + b"1" * 120 + b"\r\n"),
+    bad("garbage", b"GARBAGE that is no header\r\n"),
+    bad("http", get()),
+    ok("v2", v2(FOUR)),
+    ok("v2_six", v2(SIX, 0x21)),
+    ok("v2_dgram", v2(FOUR, 0x12)),
+    ok("v2_local", v2(b"", 0, 0x20)),
+    ok("v2_local_with_body", v2(FOUR, 0x11, 0x20)),
+    ok("v2_tlvs", v2(FOUR + tlv(2, b"a.test") + tlv(224, b"kept") + tlv(225, b"not"))),
+    ok("v2_tlv_bytes", v2(FOUR + tlv(2, b"a\xff\xfeb") + tlv(224, b""))),
+    ok("v2_tlv_twice", v2(FOUR + tlv(2, b"one") + tlv(2, b"two"))),
+    ok("v2_tlv_state", v2(FOUR + tlv(224, b"kept")), "state"),
+    Case("v2_in_pieces", [v2(FOUR)[:5], 0.05, v2(FOUR)[5:20], 0.05, v2(FOUR)[20:] + get(), Contains(b"ok"), ShutdownWrite()], to_end=True, logs=1),
+    ok("v2_large_tlv", v2(FOUR + tlv(225, b"x" * 20000) + tlv(224, b"kept"))),
+    bad("v2_version", v2(FOUR, 0x11, 0x31)),
+    bad("v2_command", v2(FOUR, 0x11, 0x25)),
+    bad("v2_unix", v2(bytes(216), 0x31)),
+    bad("v2_unspecified", v2(FOUR, 0x00)),
+    bad("v2_transport", v2(FOUR, 0x13)),
+    bad("v2_short_addresses", v2(FOUR[:8])),
+    bad("v2_tlv_beyond", v2(FOUR + b"\x02\x00\x10ab")),
+    bad("v2_tlv_cut", v2(FOUR + b"\x02\x00")),
+    ok("optional_with", V1, "optional"),
+    ok("optional_without", b"", "optional"),
+    bad("optional_bad", b"PROXY TCP4 x\r\n", "optional"),
+    bad("no_v1", V1, "no_v1"),
+    ok("no_v1_but_v2", v2(FOUR), "no_v1"),
+    bad("no_v1_optional", V1, "no_v1_optional"),
+    bad("no_v2", v2(FOUR), "no_v2"),
+    ok("no_v2_but_v1", V1, "no_v2"),
+    bad("no_v2_garbage", b"nothing like it", "no_v2"),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_proxy_protocol(pair: Pair, case: Case) -> None:
+    pair.check(case)
