@@ -118,7 +118,7 @@ CASES = [
     bad("no_v1_optional", V1, "no_v1_optional"),
     bad("no_v2", v2(FOUR), "no_v2"),
     ok("no_v2_but_v1", V1, "no_v2"),
-    bad("no_v2_garbage", b"nothing like it", "no_v2"),
+    bad("no_v2_garbage", b"nothing like it, not at all", "no_v2"),
 ]
 
 

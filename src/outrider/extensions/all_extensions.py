@@ -7,6 +7,7 @@ from typing import Final
 
 EXTENSIONS: Final = (
     "filters.listener.http_inspector",
+    "filters.listener.proxy_protocol",
     "filters.listener.tls_inspector",
     "filters.network.direct_response",
     "filters.network.echo",

@@ -140,6 +140,7 @@ class ListenerFilterChain(RawInspector):
     def consume(self, count: int) -> None:
         """Take the first bytes away (a PROXY header): nobody behind sees them."""
         self.buffer = self.buffer[count:]
+        self.connection.bytes_received -= count
 
     def continue_chain(self, success: bool) -> None:
         """A filter that stopped without wanting bytes is done; without success the connection is closed."""
@@ -158,6 +159,11 @@ class ListenerFilterChain(RawInspector):
             return
         self.stats.listener_filter_error.inc()
         self._close()
+
+    def reject(self) -> None:
+        """Close the connection; the filter has counted why."""
+        if not self._done:
+            self._close()
 
     def on_raw_data(self, data: bytes) -> None:
         if self._done:

@@ -382,6 +382,8 @@ class TcpProxy(NetworkFilter):
             info.wire_bytes_sent = self.connection.bytes_sent
             if self.upstream is not None:
                 self._keep_upstream_bytes(self.upstream)
+            if info.metadata is None:
+                info.metadata = self.connection.info.metadata
             context = FormatContext(info, None, None, None, b"", log_type)
             for log in self.settings.access_logs:
                 log.log(context)
