@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import http.server
 import json
-import os
 import signal
 import socket
 import ssl
@@ -21,7 +20,7 @@ import pytest
 from outrider.demo import quickstart
 from tests.support.certificates import CertificateAuthority
 from tests.support.dns_server import DnsServer, Zone
-from tests.support.proxy_process import ROOT, outrider_command
+from tests.support.proxy_process import ROOT, child_environment, outrider_command
 
 SEED = ROOT / "configs" / "seed-v1.16.yaml"
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"
@@ -122,7 +121,7 @@ def test_the_file_of_the_introduction_runs_verbatim(
         "--concurrency", "1", "--file-flush-interval-msec", "20",
     ]  # fmt: skip
     with output.open("wb") as out, errors.open("wb") as err:
-        process = subprocess.Popen(command, stdout=out, stderr=err, cwd=tmp_path)
+        process = subprocess.Popen(command, stdout=out, stderr=err, cwd=tmp_path, env=child_environment())
     try:
         wait_live(process, errors)
         assert get(10000, "/") == (200, "<title>Envoy proxy - home</title>")
@@ -157,7 +156,7 @@ def test_the_demonstration_serves_and_ends(tmp_path: Path) -> None:
     need_ports(("127.0.0.1", 10000), ("127.0.0.1", 9901))
     output, errors = tmp_path / "out", tmp_path / "err"
     with output.open("wb") as out, errors.open("wb") as err:
-        process = subprocess.Popen([*outrider_command(), "--demo"], stdout=out, stderr=err, env={**os.environ})
+        process = subprocess.Popen([*outrider_command(), "--demo"], stdout=out, stderr=err, env=child_environment())
     try:
         wait_live(process, errors)
         assert get(10000, "/hello") == (200, "Hello from the proxy itself.\n")

@@ -1,259 +1,184 @@
-"""Outrider between real clients and real servers: curl, httpx, nginx; slow readers; many short connections."""
+"""Clients and servers that others wrote: curl, httpx and websockets in front, nginx behind."""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import os
 import shutil
-import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import websockets.asyncio.client
+import websockets.asyncio.server
 
+from tests.integration.configuration import proxy_config
+from tests.integration.conftest import Starter
 from tests.support.ports import free_port
-from tests.support.proxy_process import ProxyProcess
+from tests.support.raw_client import fetch
 
-pytestmark = pytest.mark.integration
+BIG = 3_000_000
 
-MIB = 1024 * 1024
-
-CONFIG = """
-admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {admin}}}}}}}
-static_resources:
-  listeners:
-  - name: web
-    address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
-    per_connection_buffer_limit_bytes: 65536
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: web
-          http_filters:
-          - name: envoy.filters.http.router
-            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
-          route_config:
-            virtual_hosts:
-            - name: all
-              domains: ["*"]
-              routes:
-              - match: {{prefix: "/"}}
-                route: {{cluster: up, timeout: 0s}}
-  clusters:
-  - name: up
-    type: STATIC
-    per_connection_buffer_limit_bytes: 65536
-    load_assignment:
-      cluster_name: up
-      endpoints:
-      - lb_endpoints:
-        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {up}}}}}}}
+NGINX_CONFIG = """
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  server {{
+    listen 127.0.0.1:{port};
+    root {folder}/www;
+    gzip on;
+    gzip_min_length 1;
+    gzip_types text/plain;
+    location /echo {{ return 200 "$request_method $host $http_x_forwarded_proto $http_x_one"; }}
+    location /dav/ {{ dav_methods PUT DELETE; create_full_put_path on; client_max_body_size 100m; }}
+    location /closing {{ keepalive_timeout 0; return 200 "bye"; }}
+  }}
+}}
 """
-
-
-class Running:
-    """A proxy before an upstream port."""
-
-    def __init__(self, folder: Path, upstream_port: int) -> None:
-        self.port = free_port()
-        self.admin_port = free_port()
-        config = CONFIG.format(admin=self.admin_port, port=self.port, up=upstream_port)
-        self.process = ProxyProcess("outrider", config, self.admin_port, folder)
-        self.process.wait_ready()
-
-    def pids(self) -> list[int]:
-        """The process and all below it."""
-        children: dict[int, list[int]] = {}
-        for entry in os.listdir("/proc"):
-            if entry.isdigit():
-                try:
-                    parent = int(Path(f"/proc/{entry}/stat").read_text().rsplit(")", 1)[1].split()[1])
-                except OSError:
-                    continue
-                children.setdefault(parent, []).append(int(entry))
-        found = [self.process.process.pid]
-        for pid in found:
-            found += children.get(pid, [])
-        return found
-
-    def memory(self) -> int:
-        """Private bytes of all processes together."""
-        total = 0
-        for pid in self.pids():
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith(("Private_Dirty:", "Private_Clean:")):
-                    total += int(line.split()[1]) * 1024
-        return total
-
-    def descriptors(self) -> int:
-        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.pids())
 
 
 @pytest.fixture
 def nginx(tmp_path: Path) -> Iterator[int]:
-    """The port of an nginx that serves a file of 4 MiB, echoes nothing, and counts on keep-alive."""
-    binary = shutil.which("nginx") or "/usr/sbin/nginx"
-    if not Path(binary).exists():
+    """A running nginx with some files; gives its port."""
+    binary = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if binary is None:
         pytest.skip("nginx is not installed")
     port = free_port()
-    (tmp_path / "file").write_bytes(os.urandom(4 * MIB))
+    content = tmp_path / "www"
+    content.mkdir()
+    # Its workers may run as another user.
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        os.chmod(folder, 0o755)
+    (content / "page.txt").write_text("a page, a page, a page\n" * 50)
+    (content / "big.bin").write_bytes(os.urandom(BIG))
+    (content / "dav").mkdir()
+    os.chmod(content / "dav", 0o777)
     config = tmp_path / "nginx.conf"
-    config.write_text(
-        f"""
-daemon off; master_process off; worker_processes 1; pid {tmp_path}/nginx.pid; error_log {tmp_path}/nginx.err;
-events {{ worker_connections 512; }}
-http {{
-  access_log off; client_body_temp_path {tmp_path}/a; proxy_temp_path {tmp_path}/b; fastcgi_temp_path {tmp_path}/c;
-  uwsgi_temp_path {tmp_path}/d; scgi_temp_path {tmp_path}/e; client_max_body_size 64m; keepalive_requests 100000;
-  server {{
-    listen 127.0.0.1:{port};
-    location /file {{ alias {tmp_path}/file; }}
-    location / {{ return 200 "hello from nginx"; }}
-  }}
-}}
-"""
-    )
-    process = subprocess.Popen([binary, "-c", str(config), "-e", str(tmp_path / "nginx.err")])
+    config.write_text(NGINX_CONFIG.format(folder=tmp_path, port=port))
+    with (tmp_path / "nginx.err").open("wb") as errors:
+        process = subprocess.Popen([binary, "-c", str(config), "-p", str(tmp_path)], stdout=errors, stderr=errors)
     deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
+    while True:
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
+            fetch(("127.0.0.1", port), b"GET /echo HTTP/1.1\r\nhost: x\r\n\r\n")
             break
         except OSError:
+            assert process.poll() is None, (tmp_path / "nginx.err").read_text()
+            assert time.monotonic() < deadline
             time.sleep(0.05)
     yield port
-    process.kill()
-    process.wait()
+    process.terminate()
+    process.wait(10)
 
 
-def test_curl_and_httpx_through_nginx(tmp_path: Path, nginx: int) -> None:
-    proxy = Running(tmp_path, nginx)
-    try:
-        shown = subprocess.run(
-            ["curl", "-s", "-w", "%{http_code} %{size_download}", f"http://127.0.0.1:{proxy.port}/x"],
-            capture_output=True, text=True, timeout=20, check=True,
-        )
-        assert shown.stdout == "hello from nginx200 16"
-        expected = (tmp_path / "file").read_bytes()
-        with httpx.Client(base_url=f"http://127.0.0.1:{proxy.port}", timeout=20) as client:
-            for _ in range(20):
-                assert client.get("/").text == "hello from nginx"
-            assert client.get("/file").content == expected
-            assert client.get("/file", headers={"range": "bytes=10-19"}).content == expected[10:20]
-            assert client.head("/file").headers["content-length"] == str(4 * MIB)
-            assert client.post("/", content=b"x" * MIB).status_code == 200
-
-            def chunks() -> Iterator[bytes]:
-                for _ in range(64):
-                    yield b"y" * 16384
-
-            assert client.post("/", content=chunks()).status_code == 200
-    finally:
-        assert proxy.process.stop() == 0
+@pytest.fixture
+def url(start: Starter, nginx: int) -> str:
+    """Of the proxy in front of nginx."""
+    admin, port = free_port(), free_port()
+    start(proxy_config(admin, port, nginx), admin)
+    return f"http://127.0.0.1:{port}"
 
 
-class Endless:
-    """An upstream that sends a body of 1 GiB as fast as it is taken, or takes one without reading it."""
-
-    def __init__(self, reads: bool) -> None:
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self.listener.getsockname()[1]
-        self.reads = reads
-        self.sent = 0
-        self.over = threading.Event()
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        with self.listener:
-            connection, _ = self.listener.accept()
-        with connection:
-            head = b""
-            while b"\r\n\r\n" not in head:
-                head += connection.recv(65536)
-            if self.reads:
-                # Reads nothing more of the request; answers nothing.
-                self.over.wait(60)
-                return
-            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (1024 * MIB))
-            block = b"z" * 65536
-            try:
-                while self.sent < 1024 * MIB:
-                    connection.sendall(block)
-                    self.sent += len(block)
-            except OSError:
-                pass  # the client has seen enough
+def curl(*arguments: str) -> str:
+    binary = shutil.which("curl")
+    if binary is None:
+        pytest.skip("curl is not installed")
+    done = subprocess.run(
+        [binary, "--silent", "--show-error", "--max-time", "20", "--noproxy", "*", *arguments],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
-def test_a_slow_reader_of_a_large_body_costs_no_memory(tmp_path: Path) -> None:
-    upstream = Endless(reads=False)
-    proxy = Running(tmp_path, upstream.port)
-    try:
-        before = proxy.memory()
-        with socket.create_connection(("127.0.0.1", proxy.port)) as client:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-            client.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-            for _ in range(20):
-                client.recv(65536)
-                time.sleep(0.05)
-            grown = proxy.memory() - before
-            assert grown < 8 * MIB
-            # Kernel buffers and the proxy's watermarks hold the rest back at its source.
-            assert upstream.sent < 64 * MIB
-    finally:
-        assert proxy.process.stop() == 0
+def test_curl(url: str, tmp_path: Path) -> None:
+    assert curl(url + "/echo", "-H", "x-one: 1") == "GET 127.0.0.1 http 1"
+    assert curl(url + "/echo", "-H", "host: named.test") == "GET named.test http "
+    head = curl("-I", url + "/page.txt")
+    assert head.startswith("HTTP/1.1 200 OK")
+    assert "server: envoy" in head
+    assert curl("--compressed", url + "/page.txt") == "a page, a page, a page\n" * 50
+    assert curl("-r", "2-5", url + "/page.txt") == "page"
+    assert curl(url + "/echo", url + "/echo", "-w", "%{num_connects}").count("GET") == 2
+    assert "404" in curl("-o", os.devnull, "-w", "%{http_code}", url + "/nothing-here")
+    assert curl("--http1.0", "-o", os.devnull, "-w", "%{http_code}", url + "/echo") == "426"
+    received = tmp_path / "received"
+    curl("-o", str(received), url + "/big.bin")
+    assert received.read_bytes() == (tmp_path / "www" / "big.bin").read_bytes()
 
 
-def test_a_slow_upstream_of_a_large_request_costs_no_memory(tmp_path: Path) -> None:
-    upstream = Endless(reads=True)
-    proxy = Running(tmp_path, upstream.port)
-    try:
-        before = proxy.memory()
-        with socket.create_connection(("127.0.0.1", proxy.port)) as client:
-            client.settimeout(1.0)
-            client.sendall(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % (1024 * MIB))
-            sent = 0
-            try:
-                while sent < 256 * MIB:
-                    sent += client.send(b"q" * 65536)
-            except TimeoutError:
-                pass
-            assert sent < 64 * MIB
-            assert proxy.memory() - before < 8 * MIB
-    finally:
-        upstream.over.set()
-        assert proxy.process.stop() == 0
+def test_curl_uploads(url: str, tmp_path: Path) -> None:
+    source = tmp_path / "upload"
+    source.write_bytes(os.urandom(BIG))
+    # curl asks for 100-continue before a body this large.
+    assert curl("-T", str(source), "-o", os.devnull, "-w", "%{http_code}", url + "/dav/one") == "201"
+    chunked = ("-H", "transfer-encoding: chunked")
+    assert curl("-T", str(source), *chunked, "-o", os.devnull, "-w", "%{http_code}", url + "/dav/two") == "201"
+    for name in ("one", "two"):
+        assert (tmp_path / "www" / "dav" / name).read_bytes() == source.read_bytes()
 
 
-def test_short_connections_leak_nothing(tmp_path: Path, nginx: int) -> None:
-    proxy = Running(tmp_path, nginx)
-    try:
-        request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+def test_httpx(url: str, tmp_path: Path) -> None:
+    expected = hashlib.sha256((tmp_path / "www" / "big.bin").read_bytes()).hexdigest()
+    with httpx.Client(base_url=url, trust_env=False) as client:
+        for _ in range(20):
+            assert client.get("/echo", headers={"x-one": "2"}).text.endswith("2")
+        assert client.head("/page.txt", headers={"accept-encoding": "identity"}).headers["content-length"] == "1150"
+        assert client.get("/closing").text == "bye"
+        assert client.get("/closing").text == "bye"
+        digest = hashlib.sha256()
+        with client.stream("GET", "/big.bin") as response:
+            for block in response.iter_bytes():
+                digest.update(block)
+        assert digest.hexdigest() == expected
+        assert client.put("/dav/three", content=b"x" * 100_000).status_code == 201
+        assert client.put("/dav/four", content=iter([b"a" * 1000, b"b" * 1000])).status_code == 201
+        assert client.get("/dav/four").text == "a" * 1000 + "b" * 1000
+        assert client.delete("/dav/four").status_code == 204
+        assert client.get("/dav/four").status_code == 404
 
-        def once(ending: bytes) -> None:
-            with socket.create_connection(("127.0.0.1", proxy.port)) as client:
-                client.sendall(ending)
-                while client.recv(65536):
-                    pass
 
-        for _ in range(100):
-            once(request)
-        descriptors, memory = proxy.descriptors(), proxy.memory()
-        for number in range(3000):
-            if number % 10 == 0:
-                # Gone in the middle of its request.
-                with socket.create_connection(("127.0.0.1", proxy.port)) as client:
-                    client.sendall(b"GET / HTTP/1.1\r\nhost")
-            else:
-                once(request)
-        deadline = time.monotonic() + 5
-        while proxy.descriptors() > descriptors + 2 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert proxy.descriptors() <= descriptors + 2
-        assert proxy.memory() - memory < 8 * MIB
-    finally:
-        assert proxy.process.stop() == 0
+def test_httpx_many_at_once(url: str) -> None:
+    async def run() -> list[int]:
+        limits = httpx.Limits(max_connections=50)
+        async with httpx.AsyncClient(base_url=url, trust_env=False, limits=limits, timeout=20) as client:
+            answers = await asyncio.gather(*(client.get(f"/echo?{number}") for number in range(300)))
+        return [answer.status_code for answer in answers]
+
+    assert asyncio.run(run()) == [200] * 300
+
+
+def test_websockets(start: Starter) -> None:
+    admin, port, upstream = free_port(), free_port(), free_port()
+    start(proxy_config(admin, port, upstream, manager={"upgrade_configs": [{"upgrade_type": "websocket"}]}), admin)
+
+    async def echo(connection: websockets.asyncio.server.ServerConnection) -> None:
+        async for message in connection:
+            await connection.send(message)
+
+    async def run() -> list[str | bytes]:
+        received: list[str | bytes] = []
+        async with (
+            websockets.asyncio.server.serve(echo, "127.0.0.1", upstream),
+            websockets.asyncio.client.connect(f"ws://127.0.0.1:{port}/chat", proxy=None) as connection,
+        ):
+            for message in ("hello", b"\x00\x01", "x" * 500_000):
+                await connection.send(message)
+                received.append(await connection.recv())
+            await (await connection.ping())
+        return received
+
+    assert asyncio.run(run()) == ["hello", b"\x00\x01", "x" * 500_000]
