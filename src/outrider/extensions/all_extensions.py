@@ -24,6 +24,7 @@ EXTENSIONS: Final = (
     "filters.http.basic_auth",
     "filters.http.cors",
     "filters.http.csrf",
+    "filters.http.jwt_authn",
     "filters.http.router",
     "internal_redirect_predicates.allow_listed_routes",
     "internal_redirect_predicates.previous_routes",
