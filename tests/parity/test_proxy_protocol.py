@@ -11,6 +11,7 @@ from tests.parity.harness.pair import Pair
 from tests.parity.harness.side import SideConfig
 from tests.support.http1_message import get
 from tests.support.raw_client import Contains, ShutdownWrite
+from tests.support.upstream import EchoTunnel
 
 LOG = (
     "remote=%DOWNSTREAM_REMOTE_ADDRESS% direct=%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% local=%DOWNSTREAM_LOCAL_ADDRESS%"
@@ -30,6 +31,26 @@ def behind(name: str, options: str = "", target: str = "up") -> Json:
     return made
 
 
+def direct(name: str, options: str) -> Json:
+    made = behind(name)
+    del made["listener_filters"], made["filter_chains"][0]["filters"][0]["typed_config"]["cluster"]
+    made["filter_chains"][0]["filters"][0]["typed_config"].update(parse(options))
+    return made
+
+
+def towards(config: str) -> str:
+    kind = TYPE + "extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
+    raw = TYPE + "extensions.transport_sockets.raw_buffer.v3.RawBuffer"
+    return f"""
+transport_socket:
+  name: envoy.transport_sockets.upstream_proxy_protocol
+  typed_config:
+    "@type": {kind}
+    config: {config}
+    transport_socket: {{name: envoy.transport_sockets.raw_buffer, typed_config: {{"@type": {raw}}}}}
+"""
+
+
 def proxy_filter(options: str = "") -> Json:
     return {
         "name": "envoy.filters.listener.proxy_protocol",
@@ -46,8 +67,18 @@ GROUP = SideConfig(
             behind("no_v1", "disallowed_versions: [V1]"),
             behind("no_v1_optional", "{disallowed_versions: [V1], allow_requests_without_proxy_protocol: true}"),
             behind("no_v2", "{disallowed_versions: [V2], stat_prefix: mine}"),
+            behind("to_v1", target="v1"),
+            behind("to_v2", "pass_through_tlvs: {match_type: INCLUDE_ALL}", target="v2"),
+            behind("to_v2_some", "pass_through_tlvs: {match_type: INCLUDE, tlv_type: [224, 225]}", target="v2_some"),
+            direct("direct_v1", "cluster: v1"),
+            direct("direct_v2", "{cluster: v2, proxy_protocol_tlvs: [{type: 230, value: dHdv}]}"),
         ],
-        [cluster("up")],
+        [
+            cluster("up"),
+            cluster("v1", "<<up:up>>", options=towards("{version: V1}")),
+            cluster("v2", "<<up:up>>", options=towards("{version: V2, pass_through_tlvs: {match_type: INCLUDE_ALL}}")),
+            cluster("v2_some", "<<up:up>>", options=towards("{version: V2, pass_through_tlvs: {match_type: INCLUDE, tlv_type: [225, 226]}, added_tlvs: [{type: 225, value: b3du}, {type: 227, value: b25l}]}")),
+        ],
     )
 )
 
@@ -119,6 +150,24 @@ CASES = [
     bad("no_v2", v2(FOUR), "no_v2"),
     ok("no_v2_but_v1", V1, "no_v2"),
     bad("no_v2_garbage", b"nothing like it, not at all", "no_v2"),
+]
+
+# What the upstream got comes back as it was.
+CASES += [
+    Case(name, [header + b"\r\n\r\nEND", Contains(b"END"), ShutdownWrite()], None, responses=0, listener=at, to_end=True, logs=1, answers=[[EchoTunnel()]], replace=[(r"127\.0\.0\.1 \d{5} ", "127.0.0.1 {client} "), *extra])
+    for name, header, at, extra in [
+        ("up_v1", V1, "to_v1", []),
+        ("up_v1_six", b"PROXY TCP6 ::1 2001:db8::2 4000 80\r\n", "to_v1", []),
+        ("up_v1_local", v2(b"", 0, 0x20), "to_v1", []),
+        ("up_v1_direct", b"", "direct_v1", []),
+        ("up_v2", V1, "to_v2", []),
+        ("up_v2_six", v2(SIX, 0x21), "to_v2", []),
+        ("up_v2_tlvs", v2(FOUR + tlv(2, b"a.test") + tlv(224, b"kept")), "to_v2", []),
+        ("up_v2_tlv_twice", v2(FOUR + tlv(2, b"one") + tlv(2, b"two")), "to_v2", []),
+        ("up_v2_tlvs_some", v2(FOUR + tlv(224, b"a") + tlv(225, b"b") + tlv(226, b"c")), "to_v2_some", []),
+        ("up_v2_no_tlvs", v2(FOUR), "to_v2_some", []),
+        ("up_v2_direct", b"", "direct_v2", [(r"(?s)(!\\x11\\x00\\x12\\x7f\\x00\\x00\\x01\\x7f\\x00\\x00\\x01).*?(\\xe6)", r"\1{ports}\2")]),
+    ]
 ]
 
 

@@ -36,6 +36,7 @@ EXTENSIONS: Final = (
     "stat_sinks.dog_statsd",
     "stat_sinks.graphite_statsd",
     "stat_sinks.statsd",
+    "transport_sockets.proxy_protocol",
     "transport_sockets.tls",
 )
 

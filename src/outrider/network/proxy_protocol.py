@@ -6,11 +6,14 @@ Source: "The PROXY protocol", haproxy.org/download/2.9/doc/proxy-protocol.txt (s
 from __future__ import annotations
 
 import ipaddress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from outrider.data.address import KIND_IP, Address
 from outrider.data.filter_state import FilterStateObject
 from outrider.network.transport_socket import TransportSocketOptions
+
+if TYPE_CHECKING:
+    from outrider.config.view import View
 
 V1_SIGNATURE: Final = b"PROXY "
 V2_SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
@@ -211,7 +214,37 @@ class ProxyOptions(TransportSocketOptions):
         super().__init__()
         self.header = header
 
-    def key(self) -> str:
+    def addresses_key(self) -> str:
+        """Connections that are made for different clients are not shared."""
         source = self.header.source
         destination = self.header.destination
         return f"{'' if source is None else source.text}-{'' if destination is None else destination.text}"
+
+
+def options_for(state: dict[str, object] | None, remote: Address, local: Address, tlvs: list[Tlv]) -> ProxyOptions:
+    """For whom an upstream connection is made: the client of the header that came, else the connection's own."""
+    header = None if state is None else state.get(OPTIONS_KEY)
+    if not isinstance(header, ProxyHeader):
+        header = ProxyHeader(2, 0, remote, local)
+        header.tlvs = tlvs
+    return ProxyOptions(header)
+
+
+def read_tlv_choice(view: View | None) -> TlvChoice | None:
+    """A ProxyProtocolPassThroughTLVs."""
+    if view is None:
+        return None
+    return TlvChoice(view.enum("match_type") == "INCLUDE_ALL", view.integers("tlv_type"))
+
+
+def read_tlvs(views: list[View]) -> list[Tlv]:
+    """TlvEntry messages with a plain `value`. Raises ConfigError."""
+    found: list[Tlv] = []
+    for view in views:
+        if not view.has("value"):
+            if not view.has("format_string"):
+                raise view.error("Invalid TLV configuration: one of 'value' or 'format_string' must be set.")
+            # Left unread, and so refused by its path.
+            continue
+        found.append(Tlv(view.integer("type"), view.data("value")))
+    return found

@@ -26,6 +26,7 @@ from outrider.network.proxy_protocol import (
     TlvChoice,
     parse_v1,
     parse_v2,
+    read_tlv_choice,
     version_of,
 )
 from outrider.stats.metrics import Counter
@@ -209,13 +210,6 @@ class ProxyProtocolFactory(ListenerFilterFactory):
 
     def create(self) -> ListenerFilter:
         return ProxyProtocol(self.settings)
-
-
-def read_tlv_choice(view: View | None) -> TlvChoice | None:
-    """A ProxyProtocolPassThroughTLVs."""
-    if view is None:
-        return None
-    return TlvChoice(view.enum("match_type") == "INCLUDE_ALL", view.integers("tlv_type"))
 
 
 @LISTENER_FILTERS.register(

@@ -10,6 +10,7 @@ from outrider.data.filter_state import FilterStateObject
 from outrider.network.connection import Connection
 from outrider.network.filter import NetworkFilter
 from outrider.network.filter_registry import NETWORK_FILTERS, NetworkFilterFactory
+from outrider.network.proxy_protocol import Tlv, options_for, read_tlvs
 from outrider.network.tcp_proxy import TcpProxy
 from outrider.network.tcp_proxy_settings import (
     FAILED_ATTEMPTS,
@@ -22,6 +23,7 @@ from outrider.network.tcp_proxy_settings import (
     TcpProxyStats,
     UpstreamConnector,
 )
+from outrider.network.transport_socket import TransportSocketOptions
 from outrider.router.config.hash_policy import hash64
 from outrider.upstream.cluster_manager import ClusterManager
 from outrider.upstream.conn_pool import (
@@ -62,8 +64,11 @@ class Choice:
 class TcpContext(LoadBalancerContext):
     """What the load balancer may know of a proxied connection."""
 
-    def __init__(self, proxy: TcpProxy, metadata: dict[str, object] | None, source_ip_hash: bool) -> None:
+    def __init__(
+        self, proxy: TcpProxy, metadata: dict[str, object] | None, source_ip_hash: bool, tlvs: list[Tlv]
+    ) -> None:
         self.proxy = proxy
+        self.tlvs = tlvs
         self.metadata = metadata
         self.source_ip_hash = source_ip_hash
 
@@ -77,6 +82,10 @@ class TcpContext(LoadBalancerContext):
 
     def downstream_connection(self) -> Connection | None:
         return self.proxy.connection
+
+    def transport_socket_options(self) -> TransportSocketOptions | None:
+        info = self.proxy.connection.info
+        return options_for(info.filter_state, info.remote_address, info.local_address, self.tlvs)
 
 
 class Attempt(TcpPoolCallbacks):
@@ -103,11 +112,13 @@ class Attempt(TcpPoolCallbacks):
 class ClusterConnector(UpstreamConnector):
     """Connects by way of the cluster manager."""
 
-    def __init__(self, clusters: ClusterManager, choices: list[Choice], source_ip_hash: bool) -> None:
+    def __init__(self, clusters: ClusterManager, choices: list[Choice], source_ip_hash: bool, tlvs: list[Tlv]) -> None:
         self.clusters = clusters
         self.choices = choices
         self.total = sum(choice.weight for choice in choices)
         self.source_ip_hash = source_ip_hash
+        # Extensions of the PROXY headers that upstreams may be sent.
+        self.tlvs = tlvs
 
     def _choose(self, proxy: TcpProxy) -> Choice:
         state = proxy.connection.info.filter_state
@@ -143,7 +154,7 @@ class ClusterConnector(UpstreamConnector):
             cluster.info.stats.upstream_cx_connect_attempts_exceeded.inc()
             proxy.on_failed(FAILED_ATTEMPTS)
             return
-        pool = cluster.choose_tcp_pool(0, TcpContext(proxy, choice.metadata, self.source_ip_hash))
+        pool = cluster.choose_tcp_pool(0, TcpContext(proxy, choice.metadata, self.source_ip_hash, self.tlvs))
         if pool is None:
             proxy.on_failed(FAILED_NO_HOST)
             return
@@ -221,7 +232,8 @@ def _connector(config: View, context: FactoryContext) -> ClusterConnector:
     for view in config.messages("hash_policy"):
         if view.message("source_ip") is not None:
             by_source = True
-    return ClusterConnector(context.cluster_manager, choices, by_source)
+    tlvs = read_tlvs(config.messages("proxy_protocol_tlvs"))
+    return ClusterConnector(context.cluster_manager, choices, by_source, tlvs)
 
 
 def _lb_metadata(view: View) -> dict[str, object] | None:
