@@ -1,8 +1,8 @@
 """Rate limit actions: what describes a request to a rate limiter.
 
-Source: Envoy documentation, "Rate limiting: actions"; `config.route.v3.RateLimit`. A policy makes one descriptor, a list
-of (key, value) entries, of all its actions; an action that has nothing to say for a request drops the whole descriptor,
-unless it may be skipped.
+Source: Envoy documentation, "Rate limiting: actions"; `config.route.v3.RateLimit`. A policy makes one descriptor, a
+list of (key, value) entries, of all its actions. An action that has nothing to say for a request drops the whole
+descriptor, unless it may be skipped.
 """
 
 from __future__ import annotations
@@ -280,7 +280,8 @@ def parse_action(view: View, context: FactoryContext) -> RateLimitAction:
         return HeaderValueMatch(*_value(inner, "header_match", context), inner.flag("expect_match", True), matchers)
     if kind == "query_parameter_value_match":
         queries = [parse_query_matcher(each, context) for each in inner.messages("query_parameters")]
-        return QueryParameterValueMatch(*_value(inner, "query_match", context), inner.flag("expect_match", True), queries)
+        expect = inner.flag("expect_match", True)
+        return QueryParameterValueMatch(*_value(inner, "query_match", context), expect, queries)
     if kind == "dynamic_metadata":
         return _metadata(inner, False, False)
     source = inner.enum("source")
