@@ -39,6 +39,7 @@ HOT = [
     "http/http1",
     "http/http2",
     "network/tcp_proxy.py",
+    "network/tls/socket.py",
     "access_log",
     "matching",
     "router",

@@ -20,7 +20,7 @@ def text_of(reason: int, text: str, detail: str = "", library: str = "SSL routin
         (134, "certificate verify failed", "268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED"),
         (267, "wrong version number", "268435703:SSL routines:OPENSSL_internal:WRONG_VERSION_NUMBER"),
         (1070, "tlsv1 alert protocol version", "268436526:SSL routines:OPENSSL_internal:TLSV1_ALERT_PROTOCOL_VERSION"),
-        (1040, "ssl/tls alert handshake failure", "268436496:SSL routines:OPENSSL_internal:SSLV3_ALERT_HANDSHAKE_FAILURE"),
+        (1040, "ssl/tls alert", "268436496:SSL routines:OPENSSL_internal:SSLV3_ALERT_HANDSHAKE_FAILURE"),
         (1048, "tlsv1 alert unknown ca", "268436504:SSL routines:OPENSSL_internal:TLSV1_ALERT_UNKNOWN_CA"),
         (101, "no suitable key share", "268435722:SSL routines:OPENSSL_internal:NO_SHARED_GROUP"),
         # Unknown to BoringSSL: OpenSSL's own.

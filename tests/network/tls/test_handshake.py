@@ -206,7 +206,7 @@ def test_end_during_the_handshake_has_no_reason() -> None:
     outgoing = End(client(None, context))
     outgoing.begin()
     outgoing.socket.on_raw_eof()
-    assert outgoing.ended and not outgoing.connected
+    assert outgoing.failure == "" and not outgoing.connected
     assert counters(context) == {}
 
 

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     "envoy.transport_sockets.tls", "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", "tls"
 )
 def create_upstream(view: View, context: FactoryContext) -> TransportSocketFactory:
-    from outrider.network.tls.factory import UpstreamTlsFactory
-
+    try:
+        from outrider.network.tls.factory import UpstreamTlsFactory
+    except ImportError as error:
+        raise view.error(f"TLS is not available: {error}") from None
     return UpstreamTlsFactory(view, context)
 
 
@@ -28,6 +30,8 @@ def create_upstream(view: View, context: FactoryContext) -> TransportSocketFacto
     "envoy.transport_sockets.tls", "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", "tls"
 )
 def create_downstream(view: View, context: FactoryContext) -> TransportSocketFactory:
-    from outrider.network.tls.factory import DownstreamTlsFactory
-
+    try:
+        from outrider.network.tls.factory import DownstreamTlsFactory
+    except ImportError as error:
+        raise view.error(f"TLS is not available: {error}") from None
     return DownstreamTlsFactory(view, context)

@@ -11,7 +11,7 @@ secrets.py             secrets by name: of the bootstrap, and of files that are 
 data_source.py, certificates.py, ocsp_staple.py, key_log.py, san_matcher.py   the values in them
 context.py             an SSL_CTX and what its connections share; certificate_choice.py: by server name
 socket.py              one connection: the engine
-peer_check.py          the peer's certificate, during the handshake: validation.py names and pins, spiffe.py, signature.py
+peer_check.py          the peer's certificate, in the handshake: validation.py names and pins, spiffe.py, signature.py
 callbacks.py           what OpenSSL calls
 openssl.py             the binding, its error queue; error_text.py: errors in BoringSSL's words
 info.py                what logs and headers read of a connection

@@ -186,6 +186,10 @@ def failure_text(errors: list[OpenSslError], detail: str) -> str:
     return f"TLS_error:{''.join(parts)}:TLS_error_end"
 
 
+# An errno (ECONNRESET) of BoringSSL's "system library", number 2.
+RESET_TEXT: Final = f"TLS_error:|{2 << 24 | 104}:system library:OPENSSL_internal:Connection reset by peer:TLS_error_end"
+
+
 def key_usage_text() -> str:
     """The failure that BoringSSL finds itself and OpenSSL does not look for."""
     return f"TLS_error:|{_SSL_LIBRARY | _REASONS[KEY_USAGE]}:SSL routines:OPENSSL_internal:{KEY_USAGE}:TLS_error_end"

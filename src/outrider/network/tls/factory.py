@@ -11,6 +11,7 @@ from mypy_extensions import mypyc_attr
 
 from outrider.config.errors import ConfigError
 from outrider.config.view import View
+from outrider.native.load_http2 import AVAILABLE as HTTP2_AVAILABLE
 from outrider.network.tls.context import TlsContext, alpn_wire
 from outrider.network.tls.openssl import ffi, lib
 from outrider.network.tls.settings import TlsSettings, read_tls
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger("outrider.config")
 
-# Protocols without a codec yet: not offered to a client who could also speak another of the list.
-NOT_SPOKEN: Final = ("h2", "h3")
+# Protocols without a codec here: not offered to a client who could also speak another of the list.
+NOT_SPOKEN: Final = () if HTTP2_AVAILABLE else ("h2",)
 _DEFAULT_SESSION_KEYS: Final = 1
 # How often, at most, files of secrets are looked at, seconds.
 _LOOK_INTERVAL: Final = 1.0

@@ -51,7 +51,7 @@ class TlsInfo(SslInfo):
     def group(self) -> str:
         group = self._group
         if group is None:
-            name = c_text(lib.SSL_get0_group_name(self._ssl)) if hasattr(lib, "SSL_get0_group_name") else ""
+            name = c_text(lib.SSL_get0_group_name(self._ssl))
             group = self._group = _GROUPS.get(name, name)
             take_errors()
         return group

@@ -13,7 +13,12 @@ lib: Final[Any] = Binding.lib
 ffi: Final[Any] = Binding.ffi
 NULL: Final[Any] = ffi.NULL
 
-# X509_V_FLAG_NO_CHECK_TIME and SSL_OP_PRIORITIZE_CHACHA are not in the binding; OpenSSL keeps such bits for good.
+# The binding is not a public interface of `cryptography`: functions come and go. These came late.
+for _name in ("SSL_CTX_set1_curves_list", "SSL_CTX_set1_sigalgs_list", "SSL_get0_group_name", "X509_STORE_CTX_get0_cert"):
+    if not hasattr(lib, _name):
+        raise ImportError(f"this version of the cryptography package does not offer {_name}")
+
+# SSL_OP_PRIORITIZE_CHACHA is not in the binding; OpenSSL keeps such bits for good.
 OP_PRIORITIZE_CHACHA: Final = 1 << 21
 
 # One read or write of the engine passes through these; they are process-wide, since nothing is kept in them.
@@ -37,11 +42,6 @@ class OpenSslError:
 
     def __repr__(self) -> str:
         return f"{self.library}: {self.text} ({self.reason})"
-
-
-def has(*names: str) -> bool:
-    """Whether the binding has all these functions (they vary with the version of `cryptography`)."""
-    return all(hasattr(lib, name) for name in names)
 
 
 def take_errors() -> list[OpenSslError]:

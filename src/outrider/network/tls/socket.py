@@ -13,6 +13,7 @@ from outrider.data.stream_info import SslInfo
 from outrider.network.tls.callbacks import ACTIVE
 from outrider.network.tls.error_text import (
     NO_CLIENT_CERTIFICATE,
+    RESET_TEXT,
     VERIFY_FAILED,
     failure_text,
     key_usage_text,
@@ -124,11 +125,7 @@ class TlsTransportSocket(TransportSocket):
             return
         if self.state == _HANDSHAKE:
             # The peer went away without a word: no error of TLS, and nothing to say about it.
-            if self.is_client:
-                self.state = _FAILED
-                callbacks.deliver(b"", True)
-            else:
-                self._fail("")
+            self._fail("")
             return
         if not self.read_ended:
             # Without close_notify it counts as the end as well, as in Envoy: HTTP knows what is cut off.
@@ -172,6 +169,9 @@ class TlsTransportSocket(TransportSocket):
 
     def failure_reason(self) -> str:
         return self.failure
+
+    def reset_reason(self) -> str:
+        return RESET_TEXT
 
     # --- the engine ---
 
