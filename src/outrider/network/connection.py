@@ -444,7 +444,10 @@ class Connection(TransportSocketCallbacks):
         if self.transport_socket is not None:
             # What has become known of the peer goes into the listener's log.
             self.info.ssl = self.transport_socket.ssl_info()
-        self.close(CLOSE_NO_FLUSH, details)
+        # The peer is to blame, so it counts as closed by the peer; the alert that says why still goes out to it.
+        self.flush_corked()
+        self._close_transport()
+        self._finish(EVENT_REMOTE_CLOSE)
 
     # --- filters ---
 
