@@ -182,10 +182,13 @@ CASES = [
     Case("xfcc_forwarded", get("/", "test", ("x-forwarded-client-cert", "By=a;Hash=b")), listener="xfcc"),
     Case("xfcc_sanitized", get("/", "test", ("x-forwarded-client-cert", "By=a;Hash=b")), listener="xfcc_sanitize"),
     Case("user_agents", [get("/", "test", ("user-agent", "a")), Responses(1), get("/", "test", ("user-agent", ""))], 200, responses=2),
+    Case("query_method", request("QUERY", body=b"a", headers=[("content-type", "text/x")])),
+    Case("query_without_type", request("QUERY", body=b"a"), 400),
     Case("grpc_no_route", post("/", "x", ("content-type", "application/grpc")), None, listener="main"),
     Case("host_with_userinfo", get("/", "a@b"), None),
     Case("host_odd", get("/", "a b"), None, to_end=True, wait=1.5),
     Case("host_twice", get("/", "a", ("host", "b")), None, to_end=True, wait=1.5),
+    Case("host_empty", b"GET / HTTP/1.1\r\nhost:\r\n\r\n"),
     Case("absolute_host_differs", request("GET", "http://a.test/x", "b.test"), listener="strip_any"),
 ]
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 import pytest
 
 from tests.parity.harness.case import Case
-from tests.parity.harness.config import TYPE, Json, bootstrap, cluster, file_log, listener, parse
+from tests.parity.harness.config import TYPE, Json, bootstrap, cluster, file_log, http, listener, parse
 from tests.parity.harness.pair import Pair
 from tests.parity.harness.side import SideConfig
-from tests.support.http1_message import get
+from tests.support.http1_message import answer, get
 from tests.support.raw_client import Contains, ShutdownWrite
 from tests.support.upstream import EchoTunnel
 
@@ -19,6 +19,8 @@ LOG = (
     " own=%DYNAMIC_METADATA(own:kept)% field=%FILTER_STATE(envoy.network.proxy_protocol.tlv:FIELD:kept)% flags=%RESPONSE_FLAGS%\n"
 )
 RULES = "rules: [{tlv_type: 2, on_tlv_present: {key: authority}}, {tlv_type: 224, on_tlv_present: {metadata_namespace: own, key: kept}}]"
+
+WEB = "[{name: all, domains: ['*'], routes: [{match: {prefix: /}, route: {cluster: v1}}]}]"
 
 
 def behind(name: str, options: str = "", target: str = "up") -> Json:
@@ -70,6 +72,8 @@ GROUP = SideConfig(
             behind("to_v1", target="v1"),
             behind("to_v2", "pass_through_tlvs: {match_type: INCLUDE_ALL}", target="v2"),
             behind("to_v2_some", "pass_through_tlvs: {match_type: INCLUDE, tlv_type: [224, 225]}", target="v2_some"),
+            {**http("web_v1", WEB), "listener_filters": [proxy_filter()]},
+            http("web_direct_v1", WEB),
             direct("direct_v1", "cluster: v1"),
             direct("direct_v2", "{cluster: v2, proxy_protocol_tlvs: [{type: 230, value: dHdv}]}"),
         ],
@@ -168,6 +172,12 @@ CASES += [
         ("up_v2_no_tlvs", v2(FOUR), "to_v2_some", []),
         ("up_v2_direct", b"", "direct_v2", [(r"(?s)(!\\x11\\x00\\x12\\x7f\\x00\\x00\\x01\\x7f\\x00\\x00\\x01).*?(\\xe6)", r"\1{ports}\2")]),
     ]
+]
+CASES += [
+    Case("http_v1", [V1 + get(), Contains(b"ok")], listener="web_v1", replace=[(r"^x-request-id: .*\n", "")]),
+    Case("http_v1_reused", [V1 + get(), Contains(b"ok"), get("/2"), Contains(b"second")], [200, 200], responses=2, listener="web_v1", answers=[[answer()], [answer(body=b"second")]]),
+    Case("http_v1_other_client", [V1.replace(b"4000", b"4001") + get(), Contains(b"ok")], listener="web_v1"),
+    Case("http_direct_v1", [get(), Contains(b"ok")], listener="web_direct_v1", replace=[(r"127\.0\.0\.1 \d{5} ", "127.0.0.1 {client} ")]),
 ]
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.parity.harness.case import Case
-from tests.parity.harness.config import TYPE, bootstrap, cluster, http
+from tests.parity.harness.config import bootstrap, cluster, http
 from tests.parity.harness.pair import Pair
 from tests.parity.harness.side import SideConfig
 from tests.support.http1_message import answer, get, post, request

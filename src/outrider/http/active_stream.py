@@ -18,6 +18,7 @@ from outrider.data.header_names import (
     CONTENT_LENGTH,
     CONTENT_TYPE,
     EXPECT,
+    HOST,
     LOCATION,
     PROXY_CONNECTION,
     UPGRADE,
@@ -27,6 +28,7 @@ from outrider.event.timer import Timer
 from outrider.http.codec import (
     RESET_CONNECT_ERROR,
     RESET_LOCAL,
+    RESET_PROTOCOL_ERROR,
     RESET_REMOTE,
     RESET_REMOTE_REFUSED_STREAM,
     ResponseEncoder,
@@ -64,7 +66,7 @@ class ActiveStream(FilterManager):
         super().__init__(
             connection,
             connection.dispatcher,
-            StreamInfo(connection.info, time_ns(), start, HTTP11),
+            StreamInfo(connection.info, time_ns(), start, hcm.protocol if hcm.protocol >= HTTP2 else HTTP11),
             connection.buffer_limit,
         )
         self.hcm = hcm
@@ -133,6 +135,9 @@ class ActiveStream(FilterManager):
         if not headers.authority:
             if protocol == HTTP10 and settings.default_host_for_http_10:
                 headers.authority = settings.default_host_for_http_10
+            elif HOST in single:
+                # An empty one, which is allowed: the codec has left it among the fields.
+                del single[HOST]
             else:
                 self.send_local_reply(400, "", "missing_host_header")
                 return
@@ -144,6 +149,9 @@ class ActiveStream(FilterManager):
         elif path[0] != 47:  # "/"; so the "*" of OPTIONS is refused too
             settings.stats.rq_non_relative_path.inc()
             self.send_local_reply(404, "", "absolute_path_rejected")
+            return
+        if headers.method == b"QUERY" and CONTENT_TYPE not in single:
+            self.send_local_reply(400, "", "query_missing_content_type")
             return
         if not self.internally_created:
             rejection = settings.header_rules.mutate_request(headers, info)
@@ -198,7 +206,7 @@ class ActiveStream(FilterManager):
         # Whichever side did it, as in Envoy.
         self.settings.stats.rq_rx_reset.inc()
         if details:
-            if reason == RESET_LOCAL:
+            if reason == RESET_LOCAL or reason == RESET_PROTOCOL_ERROR:
                 info.response_flags |= response_flag.DOWNSTREAM_PROTOCOL_ERROR
             elif reason == RESET_REMOTE or reason == RESET_REMOTE_REFUSED_STREAM or reason == RESET_CONNECT_ERROR:
                 info.response_flags |= response_flag.DOWNSTREAM_REMOTE_RESET
@@ -212,6 +220,10 @@ class ActiveStream(FilterManager):
         self.settings.stats.rq_rx_reset.inc()
         info = self.stream_info
         info.response_flags |= flag
+        encoder = self.encoder
+        if encoder is not None and encoder.response_details and info.protocol >= HTTP2:
+            # The codec has found this stream to be at fault.
+            details = encoder.response_details
         # A response that was complete keeps its details.
         if not self._response_sent or not info.response_code_details:
             info.response_code_details = details
@@ -507,10 +519,11 @@ class ActiveStream(FilterManager):
                 headers.set(CONNECTION, b"close")
             elif protocol == HTTP10:
                 headers.set(CONNECTION, b"keep-alive")
-        elif self.is_upgrade and (headers.status == 101 or _is_connect_success(self.request_headers, headers)):
-            self.upgraded = True
-        elif not self.remote_complete:
-            settings.stats.rq_response_before_rq_complete.inc()
+        else:
+            if self.is_upgrade and (headers.status == 101 or _is_connect_success(self.request_headers, headers)):
+                self.upgraded = True
+            if not self.remote_complete:
+                settings.stats.rq_response_before_rq_complete.inc()
         status = headers.status
         info.response_code = status
         self._charge_code(status)

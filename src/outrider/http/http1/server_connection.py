@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from outrider.data.header_map import HeaderMap, RequestHeaderMap
-from outrider.data.header_names import CONNECTION, CONTENT_LENGTH
+from outrider.data.header_names import CONNECTION, CONTENT_LENGTH, HOST
 from outrider.data.stream_info import HTTP10, HTTP11
 from outrider.http.codec import (
     CodecProtocolError,
@@ -210,7 +210,12 @@ class Http1ServerConnection(ServerConnection):
             self._refuse(426, parse_failure.LOW_VERSION, "unsupported version")
         if case is not None and settings.proper_case_for_own:
             case[CASE_PROPER] = b""
-        headers = RequestHeaderMap(single, multi, case, method, b"", b"" if host is None else host)
+        if host is None:
+            host = b""
+        elif not host:
+            # Unlike a missing one, an empty one is valid (RFC 9112 section 3.2).
+            single[HOST] = host
+        headers = RequestHeaderMap(single, multi, case, method, b"", host)
         end = flags & FLAG_END != 0
         raw = False
         if method == _CONNECT or flags & _SPECIAL_FLAGS:
