@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from outrider.data.address import KIND_IP, Address
 from outrider.data.filter_state import FilterStateObject
-from outrider.network.transport_socket import TransportSocketOptions
+from outrider.network.transport_socket import NO_OPTIONS, TransportSocketOptions
 
 if TYPE_CHECKING:
     from outrider.config.view import View
@@ -210,8 +210,8 @@ class ProxyOptions(TransportSocketOptions):
 
     __slots__ = ("header",)
 
-    def __init__(self, header: ProxyHeader) -> None:
-        super().__init__()
+    def __init__(self, header: ProxyHeader, other: TransportSocketOptions) -> None:
+        super().__init__(other.server_name, other.verify_sans, other.alpn, other.alpn_fallback)
         self.header = header
 
     def addresses_key(self) -> str:
@@ -221,13 +221,22 @@ class ProxyOptions(TransportSocketOptions):
         return f"{'' if source is None else source.text}-{'' if destination is None else destination.text}"
 
 
-def options_for(state: dict[str, object] | None, remote: Address, local: Address, tlvs: list[Tlv]) -> ProxyOptions:
-    """For whom an upstream connection is made: the client of the header that came, else the connection's own."""
+def options_for(
+    state: dict[str, object] | None,
+    remote: Address,
+    local: Address,
+    tlvs: list[Tlv],
+    other: TransportSocketOptions | None = None,
+) -> ProxyOptions:
+    """For whom an upstream connection is made: the client of the header that came, else the connection's own.
+
+    What else the transport socket is to know comes from `other`.
+    """
     header = None if state is None else state.get(OPTIONS_KEY)
     if not isinstance(header, ProxyHeader):
         header = ProxyHeader(2, 0, remote, local)
         header.tlvs = tlvs
-    return ProxyOptions(header)
+    return ProxyOptions(header, NO_OPTIONS if other is None else other)
 
 
 def read_tlv_choice(view: View | None) -> TlvChoice | None:

@@ -132,6 +132,8 @@ class TransportSocketFactory:
 
     # Whether what it makes encrypts and authenticates (upstream requests may then claim https). Set by `__init__`.
     implements_secure_transport: bool = False
+    # Whether what it makes tells the upstream whose connection it is: options then carry the client.
+    names_client: bool = False
 
     def create(self, options: TransportSocketOptions | None) -> TransportSocket | None:
         """A transport socket for one connection; None for none (raw)."""

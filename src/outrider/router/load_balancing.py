@@ -6,6 +6,7 @@ import ipaddress
 from typing import TYPE_CHECKING, Final
 
 from outrider.data.header_map import RequestHeaderMap
+from outrider.network.proxy_protocol import options_for
 from outrider.network.transport_socket import TransportSocketOptions
 from outrider.upstream.load_balancer_context import LoadBalancerContext
 from outrider.upstream.priority_load import PriorityLoad
@@ -91,9 +92,13 @@ class RouterContext(LoadBalancerContext):
         if router is None:
             return None
         info = router.cluster_info
-        if not info.auto_sni and not info.auto_san_validation:
-            return None
-        return self._named_options(router.headers, info)
+        named: TransportSocketOptions | None = None
+        if info.auto_sni or info.auto_san_validation:
+            named = self._named_options(router.headers, info)
+        if info.transport_socket_matcher.names_client:
+            facts = router.manager.connection.info
+            return options_for(facts.filter_state, facts.remote_address, facts.local_address, [], named)
+        return named
 
     def _named_options(self, headers: RequestHeaderMap, info: ClusterInfo) -> TransportSocketOptions | None:
         authority = headers.authority

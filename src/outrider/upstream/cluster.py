@@ -79,6 +79,7 @@ class Cluster(PoolOwner):
         self._keyed: bool = (
             info.per_downstream_connection
             or info.transport_socket_matcher.any_secure()
+            or info.transport_socket_matcher.names_client
             or info.protocol_choice == UPSTREAM_USE_DOWNSTREAM
         )
         self._limited_pools: bool = info.config.thresholds[0].max_connection_pools < UNLIMITED_POOLS or (

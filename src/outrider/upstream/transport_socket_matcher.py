@@ -27,14 +27,17 @@ class SocketMatch:
 class TransportSocketMatcher:
     """First match wins. Hosts ask once, when they are made."""
 
-    __slots__ = ("matches", "default_factory", "default_count")
+    __slots__ = ("matches", "default_factory", "default_count", "names_client")
 
     def __init__(self, default_factory: TransportSocketFactory, scope: Scope) -> None:
         self.default_factory = default_factory
         self.matches: list[SocketMatch] = []
+        # Whether any of the factories wants to know the client.
+        self.names_client: bool = default_factory.names_client
         self.default_count: Counter = scope.counter("default.total_match_count")
 
     def add(self, name: str, criteria: dict[str, object], factory: TransportSocketFactory, scope: Scope) -> None:
+        self.names_client = self.names_client or factory.names_client
         self.matches.append(SocketMatch(name, criteria, factory, scope.counter(f"{name}.total_match_count")))
 
     def resolve(

@@ -145,6 +145,8 @@ class ProxySocket(TransportSocket):
 class ProxySocketFactory(TransportSocketFactory):
     """Wraps what the inner factory makes."""
 
+    names_client = True
+
     def __init__(self, settings: ProxySettings, inner: TransportSocketFactory) -> None:
         self.settings = settings
         self.inner = inner
