@@ -41,6 +41,7 @@ EXTENSIONS: Final = (
     "internal_redirect_predicates.allow_listed_routes",
     "internal_redirect_predicates.previous_routes",
     "internal_redirect_predicates.safe_cross_scheme",
+    "python_filters",
     "retry_host_predicates.omit_canary_hosts",
     "retry_host_predicates.omit_host_metadata",
     "retry_host_predicates.previous_hosts",
