@@ -13,6 +13,7 @@ from outrider.config.support import SupportPolicy
 from outrider.config.view import View
 from outrider.data.address import Address, ip_address
 from outrider.data.stream_info import ConnectionInfo
+from outrider.factory_context import ServerInfo
 from outrider.network.tls.certificates import as_file
 from outrider.network.tls.factory import DownstreamTlsFactory, TlsFactory, UpstreamTlsFactory
 from outrider.network.transport_socket import TransportSocket, TransportSocketCallbacks, TransportSocketOptions
@@ -29,6 +30,9 @@ class Context:
         self.store = Store()
         self.scope = self.store
         self.secrets = secrets or {}
+        self.server = ServerInfo()
+        self.server.node_id = "node"
+        self.server.node_cluster = "cluster"
 
 
 def view_of(type_name: str, tree: dict[str, Any]) -> View:

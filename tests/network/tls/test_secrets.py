@@ -53,7 +53,7 @@ def test_certificate_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     write(path, {"name": "cert", "tls_certificate": pair(TWO)})
     assert shown(factory) == TWO.der
     updates = context.store.counters["server_ssl_socket_factory.ssl_context_update_by_sds"]
-    assert updates.value == 1
+    assert updates.value == 2
     # A connection that is open goes on.
     old_peer.write(b"still here")
     pump(old_peer, old)
@@ -63,7 +63,7 @@ def test_certificate_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert shown(factory) == TWO.der
     assert shown(factory) == TWO.der
     assert [record.message for record in caplog.records if "secrets not updated" in record.message] != []
-    assert updates.value == 1
+    assert updates.value == 2
     write(path, {"name": "cert", "tls_certificate": pair(ONE)})
     assert shown(factory) == ONE.der
 
@@ -128,6 +128,10 @@ def test_refused_at_load(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not exist"):
         load(by_path(path, "cert"))
     write(path, {"name": "cert", "tls_certificate": pair(ONE)})
+    nameless = Context()
+    nameless.server.node_id = ""
+    with pytest.raises(ConfigError, match="node 'id' and 'cluster' are required"):
+        server({"tls_certificate_sds_secret_configs": [by_path(path, "cert")]}, nameless)
     with pytest.raises(ConfigError, match="Unknown static secret: nope"):
         load(by_path(path, "nope"))
     with pytest.raises(ConfigError, match="secrets can only come from files"):

@@ -53,11 +53,21 @@ class TlsFactory(TransportSocketFactory):
         self.stats = SslStats(context.scope)
         self._updates: Counter = _update_counters(context.scope, "client" if is_client else "server")
         self._next_look: float = 0.0
+        self._node = context.server
         self._load()
+        if self.settings.followed.paths:
+            # As in Envoy, the first secret counts as an update.
+            self._updates.inc()
 
     def _load(self) -> None:
         """Read the settings and build a context. Raises ConfigError and leaves everything as it was."""
         settings = read_tls(self.view.message("common_tls_context"), self.secrets, self.is_client, self.view)
+        if settings.followed.paths and not (self._node.node_id and self._node.node_cluster):
+            raise self.view.error(
+                "TlsCertificateSdsApi: node 'id' and 'cluster' are required. Set it either in 'node' config or via "
+                "--service-node and --service-cluster options.",
+                "common_tls_context",
+            )
         made = self.build(settings)
         self.settings = settings
         self.context = made

@@ -14,7 +14,7 @@ ffi: Final[Any] = Binding.ffi
 NULL: Final[Any] = ffi.NULL
 
 # The binding is not a public interface of `cryptography`: functions come and go. These came late.
-for _name in ("SSL_CTX_set1_curves_list", "SSL_CTX_set1_sigalgs_list", "SSL_get0_group_name", "X509_STORE_CTX_get0_cert"):
+for _name in ("SSL_CTX_set1_curves_list", "SSL_CTX_set1_sigalgs_list", "SSL_get0_group_name", "d2i_X509_CRL_bio"):
     if not hasattr(lib, _name):
         raise ImportError(f"this version of the cryptography package does not offer {_name}")
 
