@@ -22,6 +22,8 @@ LOG = (
     " closed=%DOWNSTREAM_LOCAL_CLOSE_REASON%/%UPSTREAM_LOCAL_CLOSE_REASON% type=%DOWNSTREAM_DETECTED_CLOSE_TYPE%/%UPSTREAM_DETECTED_CLOSE_TYPE%\n"
 )
 
+LISTENER_FILTER = "listener_filters: [{{name: envoy.filters.listener.{0}, typed_config: {{'@type': type.googleapis.com/envoy.extensions.filters.listener.{1}{2}}}}}]"
+
 
 def tcp(name: str, options: str, listener_options: str = "") -> Json:
     config: Json = {
@@ -59,6 +61,8 @@ GROUP = SideConfig(
             tcp("subset", "{cluster: subset, metadata_match: {filter_metadata: {envoy.lb: {stage: prod}}}}"),
             tcp("subset_none", "{cluster: subset, metadata_match: {filter_metadata: {envoy.lb: {stage: nowhere}}}}"),
             tcp("sourced", "{cluster: ring, hash_policy: [{source_ip: {}}]}"),
+            tcp("redirected", "cluster: up", LISTENER_FILTER.format("original_dst", "original_dst.v3.OriginalDst", "")),
+            tcp("limited", "cluster: up", LISTENER_FILTER.format("local_ratelimit", "local_ratelimit.v3.LocalRateLimit", ", stat_prefix: few, token_bucket: {max_tokens: 1, fill_interval: 3600s}")),
             plain("echo", "echo"),
             plain("direct", "direct_response", "response: {inline_string: 'hello there'}"),
             plain("direct_empty", "direct_response"),
@@ -121,6 +125,9 @@ CASES = [
     Case("log_periodic", [get(), Contains(b"ok"), 0.3, ShutdownWrite()], listener="periodic", to_end=True, logs=2),
     Case("subset", [get(), Contains(b"ok"), ShutdownWrite()], listener="subset", to_end=True, logs=1),
     Case("subset_none", [0.05], None, responses=0, listener="subset_none", to_end=True, logs=1),
+    Case("not_redirected", [get(), Contains(b"ok"), ShutdownWrite()], listener="redirected", to_end=True, logs=1),
+    Case("limited_first", [get(), Contains(b"ok"), ShutdownWrite()], listener="limited", to_end=True, logs=1),
+    Case("limited_second", [0.05], None, responses=0, listener="limited", to_end=True, logs=0, expect_stats=["listener_local_ratelimit.few.rate_limited"]),
     Case("echo", [b"one", Contains(b"one"), b"two", Contains(b"two"), ShutdownWrite()], None, responses=0, listener="echo", to_end=True, logs=0),
     Case("echo_client_resets", [b"one", Contains(b"one"), Abort()], None, responses=0, listener="echo", logs=0),
     Case("echo_large", [b"x" * 2_000_000 + b"END", Contains(b"END"), ShutdownWrite()], None, responses=0, listener="echo", to_end=True, logs=0, response=False),

@@ -10,6 +10,7 @@ EXTENSIONS: Final = (
     "compression.gzip",
     "compression.zstd",
     "filters.listener.http_inspector",
+    "filters.listener.local_ratelimit",
     "filters.listener.original_dst",
     "filters.listener.proxy_protocol",
     "filters.listener.tls_inspector",

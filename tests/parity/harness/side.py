@@ -20,7 +20,10 @@ from tests.support.upstream import ScriptedUpstream, server_context
 _PLACEHOLDER = re.compile(r'"?<<([a-z]+)(?::([^>]+))?>>"?')
 
 # Which statistics are compared: those about traffic. The admin interface's own move with every look at them.
-_COMPARED = re.compile(r"^(cluster|http|listener|vhost|dns|cluster_manager|listener_manager|runtime|main|tcp|proxy_proto)\.")
+_COMPARED = re.compile(
+    r"^(cluster|http|listener|vhost|dns|cluster_manager|listener_manager|runtime|main|tcp|proxy_proto"
+    r"|listener_local_ratelimit)\."
+)
 _IGNORED = re.compile(
     # Byte counts contain the digits of x-envoy-upstream-service-time.
     r"_bytes_|^http\.admin\.|^listener\.admin\.|^main\.|\.default\.total_match_count$"
