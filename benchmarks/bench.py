@@ -44,7 +44,8 @@ def main() -> int:
         for scenario in wanted:
             report[scenario.name] = measure(scenario, names, upstream, Path(folder), options.seconds, options.rounds)
             print_row(scenario, report[scenario.name])
-    ratios = [row["outrider"]["cpu_us"] / row["envoy"]["cpu_us"] for row in report.values() if {"outrider", "envoy"} <= set(row)]
+    both = [row for row in report.values() if {"outrider", "envoy"} <= set(row)]
+    ratios = [row["outrider"]["cpu_us"] / row["envoy"]["cpu_us"] for row in both]
     if ratios:
         mean = math.exp(statistics.fmean(math.log(ratio) for ratio in ratios))
         print(f"\ngeometric mean of CPU per request, outrider / envoy: {mean:.2f}")
@@ -88,10 +89,14 @@ def measure(
     finally:
         for proxy in proxies.values():
             proxy.stop()
-    return {
-        name: {key: statistics.median(row[key] for row in cells) if key != "errors" else sum(row[key] for row in cells) for key in cells[0]}
-        for name, cells in rows.items()
-    }
+    return {name: summary(cells) for name, cells in rows.items()}
+
+
+def summary(cells: list[dict[str, float]]) -> dict[str, float]:
+    """The median of each figure over the rounds; the sum of the errors."""
+    found = {key: statistics.median(row[key] for row in cells) for key in cells[0]}
+    found["errors"] = sum(row["errors"] for row in cells)
+    return found
 
 
 def print_row(scenario: Scenario, row: dict[str, dict[str, float]]) -> None:

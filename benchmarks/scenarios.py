@@ -125,7 +125,8 @@ def routes_5000(port: int, upstream: int, folder: Path, who: str) -> str:
                 route: {{cluster: upstream}}"""
         for number in range(5000)
     )
-    return bootstrap(port, upstream, "", f'            - name: all\n              domains: ["*"]\n              routes:{routes}\n')
+    hosts = f'            - name: all\n              domains: ["*"]\n              routes:{routes}\n'
+    return bootstrap(port, upstream, "", hosts)
 
 
 def wrk(path: str, headers: list[str], connections: int, script: str = "") -> Callable[[int, float], dict[str, float]]:

@@ -118,7 +118,7 @@ def request(made: Stream, headers: RequestHeaderMap, body: list[str], trailers: 
 
 
 def test_requests_in_order_responses_in_reverse() -> None:
-    made, filters, log = stream({}, {})
+    made, _, log = stream({}, {})
     request(made, RequestHeaderMap(), ["x", "y"], trailers=True)
     assert log == ["a.dh", "b.dh", "a.dd(x)", "b.dd(x)", "a.dd(y)", "b.dd(y)", "a.dt", "b.dt"]
     log.clear()
@@ -129,14 +129,14 @@ def test_requests_in_order_responses_in_reverse() -> None:
 
 
 def test_stop_iteration_holds_headers_until_body_lets_them_pass() -> None:
-    made, filters, log = stream({"dh": [f.HEADERS_STOP_ITERATION]}, {})
+    made, _, log = stream({"dh": [f.HEADERS_STOP_ITERATION]}, {})
     request(made, RequestHeaderMap(), ["x", "y"])
     # The first body chunk is answered with Continue, which releases the headers and everything held.
     assert log == ["a.dh", "a.dd(x)", "b.dh", "b.dd(x)", "a.dd(y!)", "b.dd(y!)"]
 
 
 def test_stop_and_buffer_delivers_the_whole_body_at_once() -> None:
-    made, filters, log = stream(
+    made, _, log = stream(
         {"dh": [f.HEADERS_STOP_ITERATION], "dd": [f.DATA_STOP_AND_BUFFER, f.DATA_STOP_AND_BUFFER, f.DATA_CONTINUE]}, {}
     )
     request(made, RequestHeaderMap(), ["x", "y", "z"])
@@ -193,14 +193,14 @@ def test_limits_of_buffers() -> None:
     assert made.out == ["pause"]
     made.continue_decoding(filters[0])
     assert made.out == ["pause", "resume"]
-    made, filters, log = stream({}, {"eh": [f.HEADERS_STOP_ITERATION], "ed": [f.DATA_STOP_AND_BUFFER]}, limit=3)
+    made, _, log = stream({}, {"eh": [f.HEADERS_STOP_ITERATION], "ed": [f.DATA_STOP_AND_BUFFER]}, limit=3)
     made.encode_headers_from(None, ResponseHeaderMap(status=200), False)
     made.encode_data_from(None, b"xxxx", False)
     assert made.out == ["500"]
 
 
 def test_encoding_stops_and_resumes() -> None:
-    made, filters, log = stream({}, {"eh": [f.HEADERS_STOP_ITERATION], "ed": [f.DATA_STOP_AND_BUFFER]})
+    made, _, log = stream({}, {"eh": [f.HEADERS_STOP_ITERATION], "ed": [f.DATA_STOP_AND_BUFFER]})
     made.encode_headers_from(None, ResponseHeaderMap(status=200), False)
     made.encode_data_from(None, b"x", False)
     assert made.out == []

@@ -123,7 +123,7 @@ class TimerWheel:
             while heap and heap[0] <= now:
                 slot = heap[0]
                 ring = self._rings[slot]
-                # The slot stays in place until it is empty: should a callback raise, the rest fires at the next wake-up.
+                # The slot stays until it is empty: should a callback raise, the rest fires at the next wake-up.
                 while True:
                     node = ring.next
                     if node is ring:

@@ -666,7 +666,8 @@ class Connection(TransportSocketCallbacks):
         self._closed_event = EVENT_LOCAL_CLOSE
         if delayed:
             # The peer may still be sending; closing now could reset the connection before it has read the response.
-            # It has been told to close: keep on reading (and dropping) until its FIN, or the timer. As Envoy, send no FIN.
+            # It has been told to close: keep on reading (and dropping) until its FIN, or the timer. Like Envoy, this
+            # side sends no FIN.
             if self._read_disable_count:
                 self._read_disable_count = 0
                 self.transport.resume_reading()
