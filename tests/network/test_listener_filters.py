@@ -6,7 +6,6 @@ import asyncio
 import ssl
 
 import pytest
-from tests.network.test_filter_chain import connection as make_info
 
 from outrider.data.stream_info import ConnectionInfo
 from outrider.event.dispatcher import Dispatcher
@@ -24,6 +23,7 @@ from outrider.network.filter import CONTINUE, STOP
 from outrider.network.listener_filter import ListenerFilter, ListenerFilterChain, ListenerFilterOwner
 from outrider.network.listener_stats import ListenerStats
 from outrider.stats.store import Store
+from tests.network.test_filter_chain import connection as make_info
 
 
 def client_hello(name: str | None = "Www.Example.com", protocols: tuple[str, ...] = ()) -> bytes:

@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - tables of cases and inline YAML read best with long lines
+
 """The admin interface: the same paths, codes, methods, texts and JSON shapes; statistics after known traffic."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - tables of cases and inline YAML read best with long lines
+
 """HTTP/1 messages from clients and upstreams: framing, keep-alive, interim responses, HEAD, HTTP/1.0, limits."""
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ GROUP = SideConfig(
             http("stream_error", options="http_protocol_options: {override_stream_error_on_invalid_http_message: true}"),
             http("proper", options="http_protocol_options: {header_key_format: {proper_case_words: {}}}",
                  virtual_hosts="[{name: a, domains: ['*'], routes: [{match: {prefix: /}, route: {cluster: proper}}]}]"),
-            http("preserve", options=f"http_protocol_options: {{header_key_format: {{stateful_formatter: {{name: preserve, typed_config: {{'@type': type.googleapis.com/envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig, forward_reason_phrase: true}}}}}}}}",  # noqa: E501
+            http("preserve", options="http_protocol_options: {header_key_format: {stateful_formatter: {name: preserve, typed_config: {'@type': type.googleapis.com/envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig, forward_reason_phrase: true}}}}",
                  virtual_hosts="[{name: a, domains: ['*'], routes: [{match: {prefix: /}, route: {cluster: preserve}}]}]"),
             http("small", options="{max_request_headers_kb: 1, common_http_protocol_options: {max_headers_count: 6}}"),
             http("two", options="common_http_protocol_options: {max_requests_per_connection: 2}"),
@@ -45,7 +45,7 @@ GROUP = SideConfig(
             cluster("proper", "<<up:up>>",
                     protocol="explicit_http_config: {http_protocol_options: {header_key_format: {proper_case_words: {}}}}"),
             cluster("preserve", "<<up:up>>",
-                    protocol="explicit_http_config: {http_protocol_options: {header_key_format: {" + "stateful_formatter: {name: preserve, typed_config: {'@type': type.googleapis.com/envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig, forward_reason_phrase: true}}}}}"),  # noqa: E501
+                    protocol="explicit_http_config: {http_protocol_options: {header_key_format: {" + "stateful_formatter: {name: preserve, typed_config: {'@type': type.googleapis.com/envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig, forward_reason_phrase: true}}}}}"),
             cluster("limited", "<<up:up>>", protocol="common_http_protocol_options: {max_response_headers_kb: 2, max_headers_count: 10}"),
             cluster("once", "<<up:up>>", protocol="common_http_protocol_options: {max_requests_per_connection: 1}"),
         ],

@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - tables of cases and inline YAML read best with long lines
+
 """HTTP filters that let requests in or not: rbac, cors, csrf, basic_auth, api_key_auth, and the network rbac."""
 
 from __future__ import annotations

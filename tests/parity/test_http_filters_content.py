@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - tables of cases and inline YAML read best with long lines
+
 """Filters that read or change what requests say: metadata, filter state, compression."""
 
 from __future__ import annotations

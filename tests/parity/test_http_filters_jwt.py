@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - tables of cases and inline YAML read best with long lines
+
 """jwt_authn: tokens, keys, requirements, compared with Envoy."""
 
 from __future__ import annotations

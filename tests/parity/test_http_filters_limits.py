@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - tables of cases and inline YAML read best with long lines
+
 """Local rate limits: buckets, descriptors, what clients are told."""
 
 from __future__ import annotations

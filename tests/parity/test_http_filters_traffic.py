@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - tables of cases and inline YAML read best with long lines
+
 """Filters that shape traffic: header_mutation, buffer, health_check, fault."""
 
 from __future__ import annotations

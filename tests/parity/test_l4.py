@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - tables of cases and inline YAML read best with long lines
+
 """TCP proxy, echo, direct response: bytes, ends of connections, access logs, statistics."""
 
 from __future__ import annotations

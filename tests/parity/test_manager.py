@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - tables of cases and inline YAML read best with long lines
+
 """The connection manager's treatment of headers: addresses, request ids, via, server, scheme, host, path, local replies."""
 
 from __future__ import annotations

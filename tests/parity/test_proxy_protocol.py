@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - tables of cases and inline YAML read best with long lines
+
 """PROXY headers: accepted, refused, stored, sent upstream."""
 
 from __future__ import annotations

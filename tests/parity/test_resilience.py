@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - tables of cases and inline YAML read best with long lines
+
 """Retries, per-try timeouts, hedging, timeouts of every kind, circuit breakers, response flags and details."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - tables of cases and inline YAML read best with long lines
+
 """The router's options, the headers that steer it, what it adds to its own answers, upgrades and CONNECT, its log."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - tables of cases and inline YAML read best with long lines
+
 """Virtual hosts, matches, actions, rewrites, header edits with formatters, weighted clusters, mirroring."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - tables of cases and inline YAML read best with long lines
+
 """Upgrades, CONNECT, body buffering between listeners and upstreams, connection reuse, stats of virtual clusters."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - tables of cases and inline YAML read best with long lines
+
 """Clusters: DNS of all kinds with a server of the test's own, TLS to upstreams, balancing, connection pools, runtime."""
 
 from __future__ import annotations

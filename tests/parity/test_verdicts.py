@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - tables of cases and inline YAML read best with long lines
+
 """Which configurations are refused: `--mode validate` gives the same verdict on both, and ours says where."""
 
 from __future__ import annotations
