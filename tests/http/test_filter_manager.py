@@ -193,7 +193,7 @@ def test_limits_of_buffers() -> None:
     assert made.out == ["pause"]
     made.continue_decoding(filters[0])
     assert made.out == ["pause", "resume"]
-    made, _, log = stream({}, {"eh": [f.HEADERS_STOP_ITERATION], "ed": [f.DATA_STOP_AND_BUFFER]}, limit=3)
+    made, _, _ = stream({}, {"eh": [f.HEADERS_STOP_ITERATION], "ed": [f.DATA_STOP_AND_BUFFER]}, limit=3)
     made.encode_headers_from(None, ResponseHeaderMap(status=200), False)
     made.encode_data_from(None, b"xxxx", False)
     assert made.out == ["500"]
