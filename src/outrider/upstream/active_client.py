@@ -42,15 +42,18 @@ class _ClientTimers(TimerOwner):
     __slots__ = ("client",)
 
     def __init__(self, client: ActiveClient) -> None:
-        self.client = client
+        self.client: ActiveClient | None = client
 
     def on_timer(self, kind: int) -> None:
+        client = self.client
+        if client is None:
+            return
         if kind == _TIMER_CONNECT:
-            self.client.on_connect_timeout()
+            client.on_connect_timeout()
         elif kind == _TIMER_IDLE:
-            self.client.on_idle_timer()
+            client.on_idle_timer()
         else:
-            self.client.on_max_duration()
+            client.on_max_duration()
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -224,6 +227,8 @@ class ActiveClient(NetworkFilter):
         for timer in (self.connect_timer, self.idle_timer, self.duration_timer):
             if timer is not None:
                 timer.disarm()
+        # No cycle is left for the garbage collector.
+        self.timers.client = None
         pool = self.pool
         stats = pool.info.stats
         pool.resources.connections.dec()

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from outrider.data.stream_info import HTTP2, HTTP11
 from outrider.http.codec import (
     RESET_CONNECTION_TERMINATION,
+    RESET_LOCAL,
     RESET_LOCAL_CONNECTION_FAILURE,
     RESET_PROTOCOL_ERROR,
+    RESET_REMOTE,
     RESET_REMOTE_CONNECTION_FAILURE,
     ClientConnectionCallbacks,
     ResponseDecoder,
@@ -40,7 +42,7 @@ class _CodecCallbacks(ClientConnectionCallbacks):
         self.client.on_stream_complete()
 
     def on_stream_reset(self, reason: int) -> None:
-        self.client.on_stream_reset()
+        self.client.on_reset(reason)
 
     def on_go_away(self, error: bool) -> None:
         self.client.on_go_away()
@@ -81,11 +83,14 @@ class Http2Client(Http1Client):
         else:
             self._stream_over()
 
-    def on_stream_reset(self) -> None:
-        if not self.multiplexed:
-            super().on_stream_reset()
-        else:
-            self._stream_over()
+    def on_reset(self, reason: int) -> None:
+        """A stream of the HTTP/2 connection was reset by either side."""
+        stats = self.pool.info.stats
+        if reason == RESET_LOCAL or reason == RESET_PROTOCOL_ERROR:
+            stats.upstream_rq_tx_reset.inc()
+        elif reason == RESET_REMOTE:
+            stats.upstream_rq_rx_reset.inc()
+        self._stream_over()
 
     def _stream_over(self) -> None:
         if self.active_streams == 0:
@@ -153,6 +158,7 @@ class Http2Client(Http1Client):
             # Each stream ends in the pool before its owner hears of it and asks for another.
             while self.active_streams > 0:
                 self.pool.end_stream(self)
+                self.pool.info.stats.upstream_rq_pending_failure_eject.inc()
             codec.on_connection_closed(reason, self.connection.info.transport_failure_reason)
         while self.active_streams > 0:
             self.pool.end_stream(self)
