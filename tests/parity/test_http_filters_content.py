@@ -76,6 +76,26 @@ COMPRESS_HOSTS = hosts([
     ("/remove", "compressor", f'{{"@type": {PER_ROUTE}, overrides: {{response_direction_config: {{remove_accept_encoding_header: true}}}}}}'),
 ])
 
+SESSION_HOSTS = """
+- name: all
+  domains: ["*"]
+  routes:
+  - {match: {prefix: /pair}, route: {cluster: pair}}
+  - {match: {prefix: /}, route: {cluster: up}}
+"""
+
+
+def session(kind: str, message: str, options: str) -> Json:
+    state = {"@type": f"{TYPE}extensions.http.stateful_session.{kind}.v3.{message}", **parse(options)}
+    options_of = {"session_state": {"name": f"envoy.http.stateful_session.{kind}", "typed_config": state}}
+    made = http_filter("stateful_session", "StatefulSession")
+    made["typed_config"].update(options_of)
+    return made
+
+
+# A port is part of the address that sessions carry.
+SESSION = [(r"(x-session: )\S+", r"\1{address}"), (r's="[^"]+"', 's="{address}"')]
+
 GROUP = SideConfig(
     bootstrap(
         [
@@ -92,10 +112,12 @@ GROUP = SideConfig(
             http("two", filters=[compressor(GZIP), compressor(BROTLI)]),
             http("two_first", filters=[compressor(GZIP + ", choose_first: true"), compressor(BROTLI + ", choose_first: true")]),
             http("gzip_request", filters=[compressor(GZIP + ", request_direction_config: {common_config: {enabled: {default_value: true, runtime_key: k}, min_content_length: 5}}")]),
+            http("session", SESSION_HOSTS, filters=[session("header", "HeaderBasedSessionState", "{name: x-session}")]),
+            http("cookie", SESSION_HOSTS, filters=[session("cookie", "CookieBasedSessionState", "{cookie: {name: s, path: /in}}")]),
             http("gunzip", filters=[http_filter("decompressor", "Decompressor", f"{{{GUNZIP}}}")]),
             http("gunzip_quiet", filters=[http_filter("decompressor", "Decompressor", f"{{{GUNZIP}, request_direction_config: {{advertise_accept_encoding: false}}}}")]),
         ],
-        [cluster("up")],
+        [cluster("up"), cluster("pair", "<<up:one>>", "<<up:two>>")],
     )
 )
 
@@ -160,6 +182,12 @@ CASES = [
     Case("two_first", accept("br, gzip"), listener="two_first", answers=big(TEXT), replace=COMPRESSED, ignore_stats=["total_compressed"]),
     Case("request", post("/", body=BODY), listener="gzip_request", replace=COMPRESSED, ignore_stats=["total_compressed"]),
     Case("request_small", post("/"), listener="gzip_request"),
+    Case("session_new", get("/"), listener="session", replace=SESSION, expect=["x-session"]),
+    Case("session_unknown", get("/", "test", ("x-session", "MTI3LjAuMC4xOjE=")), listener="session", replace=SESSION),
+    Case("session_bad", get("/", "test", ("x-session", "%%%")), listener="session", replace=SESSION),
+    Case("cookie_new", get("/in/a?b"), listener="cookie", replace=SESSION, expect=["set-cookie: s="]),
+    Case("cookie_other_path", get("/inner"), listener="cookie", replace=SESSION),
+    Case("cookie_bad", get("/in", "test", ("cookie", "s=eA==")), listener="cookie", replace=SESSION),
     Case("gunzip_response", get("/"), listener="gunzip", answers=[[answer("200 OK", TEXT, ("content-encoding", "gzip"), body=gzip.compress(BODY, mtime=0))]]),
     Case("gunzip_plain", [get("/"), Responses(1), accept("br")], listener="gunzip", responses=2, answers=big(TEXT)),
     Case("gunzip_no_transform", get("/"), listener="gunzip", answers=[[answer("200 OK", ("cache-control", "no-transform"), ("content-encoding", "gzip"), body=gzip.compress(BODY, mtime=0))]]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, Final
 
+from outrider.data.filter_state import StringState
 from outrider.data.header_map import RequestHeaderMap
 from outrider.network.proxy_protocol import options_for
 from outrider.network.transport_socket import TransportSocketOptions
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 # Options for host names that were seen; the peer chooses the names, so their number is bounded.
 _MAX_KNOWN_OPTIONS: Final = 1024
+
+# Filter state with the address of the host that the request is to go to (stateful sessions); "!" before it: no other.
+OVERRIDE_HOST_KEY: Final = "envoy.upstream.override_host"
 
 
 def name_of_authority(authority: bytes) -> str:
@@ -85,6 +89,14 @@ class RouterContext(LoadBalancerContext):
             return load
         retry_priority = router.retry.retry_priority
         return load if retry_priority is None else retry_priority.determine_priority_load(load)
+
+    def override_host(self) -> str | None:
+        router = self.router
+        state = None if router is None else router.manager.stream_info.filter_state
+        if state is None:
+            return None
+        wanted = state.get(OVERRIDE_HOST_KEY)
+        return wanted.text if isinstance(wanted, StringState) else None
 
     def transport_socket_options(self) -> TransportSocketOptions | None:
         """`auto_sni` and `auto_san_validation`: the name from the request's authority, or another header."""

@@ -1,0 +1,1 @@
+"""Where a stateful session keeps the address of its host: `cookie.py`, `header.py`."""
