@@ -16,6 +16,7 @@ from outrider.data.header_names import (
     X_ENVOY_EXPECTED_RQ_TIMEOUT_MS,
     X_ENVOY_INTERNAL,
     X_ENVOY_UPSTREAM_CANARY,
+    X_ENVOY_UPSTREAM_SERVICE_TIME,
     X_FORWARDED_FOR,
 )
 from outrider.event.timer import Timer
@@ -113,6 +114,7 @@ class AsyncCall(PoolCallbacks):
         "timeout_ms",
         "limit",
         "retry",
+        "send_xff",
         "callbacks",
         "attempts",
         "info",
@@ -136,8 +138,10 @@ class AsyncCall(PoolCallbacks):
         callbacks: AsyncCallbacks,
         limit: int = 1 << 20,
         retry: AsyncRetry | None = None,
+        send_xff: bool = True,
     ) -> None:
-        """`limit`: bytes of response body that are taken. `timeout_ms` 0 = none; it spans retries."""
+        """`limit`: bytes of response body that are taken. `timeout_ms` 0 = none; it spans retries. `send_xff`: tell
+        this host's address in x-forwarded-for."""
         self.client = client
         self.dispatcher = client.dispatcher
         self.cluster = cluster
@@ -146,6 +150,7 @@ class AsyncCall(PoolCallbacks):
         self.timeout_ms = timeout_ms
         self.limit = limit
         self.retry: AsyncRetry | None = retry
+        self.send_xff = send_xff
         # None once the outcome has been told.
         self.callbacks: AsyncCallbacks | None = callbacks
         self.attempts: int = 0
@@ -163,7 +168,8 @@ class AsyncCall(PoolCallbacks):
         self.client.rq_total.inc()
         headers = self.headers
         headers.set(X_ENVOY_INTERNAL, b"true")
-        headers.append(X_FORWARDED_FOR, local_address())
+        if self.send_xff:
+            headers.append(X_FORWARDED_FOR, local_address())
         if self.timeout_ms > 0:
             headers.set(X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, b"%d" % self.timeout_ms)
             self.timer = self.dispatcher.timer(self, _TIMEOUT)
@@ -227,6 +233,8 @@ class AsyncCall(PoolCallbacks):
         host = self.host
         if headers.status < 200 or host is None:
             return
+        elapsed_ms = (self.dispatcher.monotonic_ns() - self.start_ns) // 1_000_000
+        headers.set(X_ENVOY_UPSTREAM_SERVICE_TIME, b"%d" % elapsed_ms)
         self.response = headers
         if host.outlier.active:
             host.outlier.put_http_response_code(headers.status)
