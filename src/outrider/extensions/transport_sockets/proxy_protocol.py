@@ -145,12 +145,11 @@ class ProxySocket(TransportSocket):
 class ProxySocketFactory(TransportSocketFactory):
     """Wraps what the inner factory makes."""
 
-    names_client = True
-
     def __init__(self, settings: ProxySettings, inner: TransportSocketFactory) -> None:
         self.settings = settings
         self.inner = inner
         self.implements_secure_transport = inner.implements_secure_transport
+        self.names_client = True
 
     def create(self, options: TransportSocketOptions | None) -> TransportSocket | None:
         return self._wrap(options, self.inner.create(options))
