@@ -76,6 +76,17 @@ COMPRESS_HOSTS = hosts([
     ("/remove", "compressor", f'{{"@type": {PER_ROUTE}, overrides: {{response_direction_config: {{remove_accept_encoding_header: true}}}}}}'),
 ])
 
+JSON_RULES = """
+request_rules:
+  rules:
+  - {selectors: [{key: a}, {key: b}], on_present: {metadata_namespace: a, key: b}, on_missing: {metadata_namespace: a, key: b, value: none}, on_error: {metadata_namespace: a, key: b, value: error}}
+  - {selectors: [{key: n}], on_present: {metadata_namespace: a, key: text, type: STRING}}
+  - {selectors: [{key: s}], on_present: {metadata_namespace: a, key: number, type: NUMBER}}
+  - {selectors: [{key: f}], on_present: {metadata_namespace: b, key: flag}}
+response_rules:
+  rules:
+  - {selectors: [{key: r}], on_present: {metadata_namespace: b, key: answer}, on_missing: {metadata_namespace: b, key: answer, value: 5}}
+"""
 SESSION_HOSTS = """
 - name: all
   domains: ["*"]
@@ -112,6 +123,7 @@ GROUP = SideConfig(
             http("two", filters=[compressor(GZIP), compressor(BROTLI)]),
             http("two_first", filters=[compressor(GZIP + ", choose_first: true"), compressor(BROTLI + ", choose_first: true")]),
             http("gzip_request", filters=[compressor(GZIP + ", request_direction_config: {common_config: {enabled: {default_value: true, runtime_key: k}, min_content_length: 5}}")]),
+            http("json", filters=[http_filter("json_to_metadata", "JsonToMetadata", JSON_RULES)], log=[LOG]),
             http("session", SESSION_HOSTS, filters=[session("header", "HeaderBasedSessionState", "{name: x-session}")]),
             http("cookie", SESSION_HOSTS, filters=[session("cookie", "CookieBasedSessionState", "{cookie: {name: s, path: /in}}")]),
             http("gunzip", filters=[http_filter("decompressor", "Decompressor", f"{{{GUNZIP}}}")]),
@@ -123,6 +135,7 @@ GROUP = SideConfig(
 
 ACCEPT_GZIP = ("accept-encoding", "gzip")
 TEXT = ("content-type", "text/plain")
+JSON = ("content-type", "application/json")
 BODY = b"a body that can be compressed " * 20
 SMALL = b"x" * 10
 
@@ -182,6 +195,12 @@ CASES = [
     Case("two_first", accept("br, gzip"), listener="two_first", answers=big(TEXT), replace=COMPRESSED, ignore_stats=["total_compressed"]),
     Case("request", post("/", body=BODY), listener="gzip_request", replace=COMPRESSED, ignore_stats=["total_compressed"]),
     Case("request_small", post("/"), listener="gzip_request"),
+    Case("json", post("/", "test", JSON, body=b'{"a": {"b": "x"}, "n": 12, "s": "1.5", "f": true}'), listener="json", answers=[[answer("200 OK", JSON, body=b'{"r": 1.5}')]]),
+    Case("json_missing", post("/", "test", JSON, body=b'{"a": 1, "n": true, "s": "x"}'), listener="json", answers=[[answer("200 OK", JSON, body=b"{}")]]),
+    Case("json_broken", post("/", "test", JSON, body=b"{"), listener="json"),
+    Case("json_no_body", get("/", "test", JSON), listener="json"),
+    Case("json_type", post("/", "test", TEXT, body=b"{}"), listener="json"),
+    Case("json_float", post("/", "test", JSON, body=b'{"n": 1.5}'), listener="json"),
     Case("session_new", get("/"), listener="session", replace=SESSION, expect=["x-session"]),
     Case("session_unknown", get("/", "test", ("x-session", "MTI3LjAuMC4xOjE=")), listener="session", replace=SESSION),
     Case("session_bad", get("/", "test", ("x-session", "%%%")), listener="session", replace=SESSION),

@@ -15,9 +15,11 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"^(x-envoy-expected-rq-timeout-ms: )13\d\d\d$", r"\g<1>14000"),
         # The digit that says why the request is traced stays.
         (r"\b[0-9a-f]{8}-[0-9a-f]{4}-([0-9a-f])[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b", r"{uuid\1}"),
-        (r"127\.0\.0\.1:[3-6]\d{4}\b", "127.0.0.1:{client}"),
     )
 )
+
+# What the system chose for an outgoing connection.
+_CLIENT_PORT = re.compile(r"127\.0\.0\.1:[3-6]\d{4}\b")
 
 
 class Normalizer:
@@ -29,10 +31,12 @@ class Normalizer:
         self._pattern = re.compile("|".join(rf"(?<![0-9]){re.escape(word)}(?![0-9])" for word in longest_first))
 
     def __call__(self, text: str, further: Sequence[tuple[str, str]] = ()) -> str:
-        if self._words:
-            text = self._pattern.sub(self._named, text)
+        # Request ids first: they may contain the digits of a port.
         for pattern, replacement in _RULES:
             text = pattern.sub(replacement, text)
+        if self._words:
+            text = self._pattern.sub(self._named, text)
+        text = _CLIENT_PORT.sub("127.0.0.1:{client}", text)
         for given, replacement in further:
             text = re.sub(given, replacement, text, flags=re.MULTILINE)
         return text
