@@ -51,6 +51,17 @@ class CodecProtocolError(Exception):
         self.details = details
 
 
+class FloodError(CodecProtocolError):
+    """The peer sent, or let wait, more frames than allowed. Not counted as a protocol error.
+
+    `stream_id` is the stream at fault, 0 = none in particular.
+    """
+
+    def __init__(self, text: str, details: str, stream_id: int = 0) -> None:
+        super().__init__(text, details)
+        self.stream_id = stream_id
+
+
 class PrematureResponseError(CodecProtocolError):
     """An upstream spoke before it was asked, or after its response; `details` is the status in decimal."""
 

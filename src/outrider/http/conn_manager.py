@@ -18,6 +18,7 @@ from outrider.event.timer import Timer, TimerOwner
 from outrider.http.active_stream import ActiveStream
 from outrider.http.codec import (
     CodecProtocolError,
+    FloodError,
     RequestDecoder,
     ResponseEncoder,
     ServerConnection,
@@ -148,8 +149,6 @@ class HttpConnectionManager(NetworkFilter):
             codec.dispatch(data)
         except CodecProtocolError as error:
             self.on_codec_error(error)
-        if self._premature_resets and self.codec is not None:
-            self._check_premature_resets()
         if self.closing and self.protocol >= HTTP2:
             # The last bytes of the last response may have waited for the client's window.
             self._close_if_done(False)
@@ -163,14 +162,8 @@ class HttpConnectionManager(NetworkFilter):
         protocol = HTTP11
         if kind == CODEC_AUTO:
             ssl = self.connection.info.ssl
-            if ssl is not None and ssl.alpn() == "h2":
+            if (ssl is not None and ssl.alpn() == "h2") or self._pending.startswith(_PREFACE):
                 protocol = HTTP2
-            else:
-                start = self._pending[: len(_PREFACE)]
-                if _PREFACE.startswith(start):
-                    if len(start) < len(_PREFACE):
-                        return None
-                    protocol = HTTP2
         elif kind == CODEC_HTTP2:
             protocol = HTTP2
         codec = settings.codecs.create(self.connection, _CodecCallbacks(self), protocol)
@@ -191,7 +184,12 @@ class HttpConnectionManager(NetworkFilter):
 
     def on_codec_error(self, error: CodecProtocolError) -> None:
         """The client broke the protocol: the codec has said so to it as far as possible."""
-        self.settings.stats.cx_protocol_error.inc()
+        stats = self.settings.stats
+        if not isinstance(error, FloodError):
+            stats.cx_protocol_error.inc()
+        if self.streams and self.protocol >= HTTP2:
+            stats.cx_destroy_active_rq.inc()
+            stats.cx_destroy_local_active_rq.inc()
         details = error.details or "codec_error"
         self._close_streams(response_flag.DOWNSTREAM_PROTOCOL_ERROR, details)
         self.connection.close(CLOSE_FLUSH_WRITE_AND_DELAY, details)
@@ -360,6 +358,7 @@ class HttpConnectionManager(NetworkFilter):
                 lifetime_s = (now - info.start_mono_ns) // _NANOS_PER_SECOND
                 if lifetime_s <= self._runtime_integer(_PREMATURE_LIFETIME_KEY, 1):
                     self._premature_resets += 1
+                    self._check_premature_resets()
 
     def _runtime_integer(self, key: str, default: int) -> int:
         runtime = self.settings.runtime

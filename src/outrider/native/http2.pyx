@@ -307,6 +307,7 @@ cdef class Http2Session:
     cdef dict outs
     cdef object failure          # exception raised by the handler
     cdef int fail_kind
+    cdef int32_t fail_stream
     cdef bint feeding
     cdef bint lost               # a call into the library has failed: the session is of no more use
     # the header block that is being received
@@ -322,6 +323,7 @@ cdef class Http2Session:
     # body bytes of the current feed that wait to be handed on
     cdef Piece pieces[MAX_PIECES]
     cdef int piece_count
+    cdef int frame_piece         # where those of the current frame begin
     cdef int32_t data_stream
     cdef Py_ssize_t data_frames
     # bytes to be sent
@@ -465,7 +467,7 @@ cdef class Http2Session:
         if code == NGHTTP2_ERR_FLOODED:
             raise Http2Error(KIND_FLOOD, "Flooding was detected in this HTTP/2 session, and it must be closed")
         if kind == KIND_EMPTY_FRAMES:
-            raise Http2Error(kind, "Too many consecutive frames with an empty payload")
+            raise Http2Error(kind, "Too many consecutive frames with an empty payload", self.fail_stream)
         if kind == KIND_PRIORITY_FRAMES:
             raise Http2Error(kind, "Too many PRIORITY frames")
         if kind == KIND_WINDOW_UPDATES:
@@ -483,6 +485,7 @@ cdef class Http2Session:
         if n == 0 and frames == 0 and not end:
             return
         self.piece_count = 0
+        self.frame_piece = 0
         self.data_frames = 0
         if n == 0:
             data = _EMPTY
@@ -497,6 +500,16 @@ cdef class Http2Session:
                 memcpy(to, self.pieces[i].start, self.pieces[i].length)
                 to += self.pieces[i].length
         self.handler.on_data(stream_id, data, end, PyBytes_GET_SIZE(data) + frames * FRAME_HEAD)
+
+    cdef _drop_frame(self):
+        """Forget the pieces of the current frame, giving their window back."""
+        cdef Py_ssize_t size = 0
+        cdef int i
+        for i in range(self.frame_piece, self.piece_count):
+            size += self.pieces[i].length
+        if size:
+            self.piece_count = self.frame_piece
+            nghttp2_session_consume(self.session, self.data_stream, size)
 
     cdef int _header(self, const uint8_t* name, size_t name_length, const uint8_t* text, size_t length) except -1:
         cdef Slot* slot
@@ -869,15 +882,17 @@ cdef int _on_begin_frame(nghttp2_session* session, const nghttp2_frame_hd* hd, v
         if kind == NGHTTP2_HEADERS:
             s.block_wire = hd.length + FRAME_HEAD
         elif kind == NGHTTP2_CONTINUATION:
-            s.block_wire += hd.length + FRAME_HEAD
+            s.block_wire += hd.length
         if hd.length == 0 and not hd.flags & NGHTTP2_FLAG_END_STREAM:
             s.empty_frames += 1
             if s.empty_frames > s.max_empty:
+                s.fail_stream = hd.stream_id
                 return _fail(s, KIND_EMPTY_FRAMES)
         else:
             s.empty_frames = 0
         if kind == NGHTTP2_DATA and s.data_stream == hd.stream_id:
             # May be joined with what came before.
+            s.frame_piece = s.piece_count
             return 0
     elif kind == NGHTTP2_PRIORITY:
         s.priority_frames += 1
@@ -995,6 +1010,9 @@ cdef int _on_invalid_frame(nghttp2_session* session, const nghttp2_frame* frame,
     cdef Http2Session s = <Http2Session>user
     s.single = None
     try:
+        if frame.hd.type == NGHTTP2_DATA and s.data_stream == frame.hd.stream_id:
+            # A frame that breaks the message is not part of it.
+            s._drop_frame()
         s._flush_data(False)
         if s.handler.on_invalid_frame(frame.hd.stream_id, code):
             return 0
@@ -1008,6 +1026,8 @@ cdef int _on_stream_close(nghttp2_session* session, int32_t stream_id, uint32_t 
     cdef Http2Session s = <Http2Session>user
     try:
         if s.data_stream == stream_id:
+            if code:
+                s._drop_frame()
             s._flush_data(False)
             s.data_stream = 0
         s.outs.pop(stream_id, None)

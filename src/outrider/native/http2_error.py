@@ -47,8 +47,9 @@ UNDERSCORES_DROP: Final = 2
 
 
 class Http2Error(Exception):
-    """The connection cannot go on. `kind` is one of ERROR_*."""
+    """The connection cannot go on. `kind` is one of ERROR_*, `stream_id` the stream of an empty frame too many."""
 
-    def __init__(self, kind: int, text: str) -> None:
+    def __init__(self, kind: int, text: str, stream_id: int = 0) -> None:
         super().__init__(text)
         self.kind = kind
+        self.stream_id = stream_id

@@ -117,7 +117,7 @@ class Http1ClientStream(RequestEncoder):
     def _request_complete(self) -> None:
         self.request_complete = True
         codec = self.codec
-        if self.is_connect or self._tunneling or codec.tunnel:
+        if self.is_connect or self._tunneling:
             # Raw bytes end with the connection's direction.
             codec.connection.write(b"", True)
         if self.response_complete:

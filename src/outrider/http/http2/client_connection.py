@@ -17,7 +17,6 @@ from outrider.http.codec import (
     RESET_REMOTE_REFUSED_STREAM,
     ClientConnection,
     ClientConnectionCallbacks,
-    CodecProtocolError,
     RequestEncoder,
     ResponseDecoder,
 )
@@ -33,6 +32,7 @@ from outrider.native.http2_error import (
     LIB_HTTP_MESSAGING,
     LIB_REFUSED_STREAM,
     NO_ERROR,
+    PROTOCOL_ERROR,
     REFUSED_STREAM,
     UNDERSCORES_ALLOW,
 )
@@ -78,8 +78,7 @@ class Http2ClientConnection(ClientConnection):
     def begin(self, stream: Http2ClientStream) -> None:
         """The stream has got its id."""
         self.streams[stream.stream_id] = stream
-        self.stats.streams_active.inc()
-        self.engine.on_stream_begun()
+        self.engine.on_stream_opened()
 
     def exchange_complete(self, stream: Http2ClientStream) -> None:
         """Both messages are complete."""
@@ -107,7 +106,6 @@ class Http2ClientConnection(ClientConnection):
         streams = list(self.streams.values())
         self.streams = {}
         for stream in streams:
-            self.stats.streams_active.dec()
             stream.told = True
             if not stream.dead:
                 stream.dead = True
@@ -127,11 +125,7 @@ class Http2ClientConnection(ClientConnection):
 
     def dispatch(self, data: bytes) -> None:
         engine = self.engine
-        try:
-            engine.feed(data)
-        except CodecProtocolError:
-            engine.flush()
-            raise
+        engine.feed(data)
         self.flush()
         flood = engine.flood
         if flood is not None:
@@ -244,7 +238,7 @@ class Http2ClientConnection(ClientConnection):
         stream = self.streams.pop(stream_id, None)
         if stream is None:
             return
-        self.stats.streams_active.dec()
+        self.engine.on_stream_closed()
         self.give_back(stream)
         if stream.dead:
             self._tell_complete(stream)
@@ -261,6 +255,8 @@ class Http2ClientConnection(ClientConnection):
             text = details.REMOTE_REFUSE
         elif code == CONNECT_ERROR:
             reason = RESET_CONNECT_ERROR
+        elif code == PROTOCOL_ERROR:
+            reason = RESET_PROTOCOL_ERROR
         else:
             reason = RESET_REMOTE
         if not stream.remote_complete:
@@ -277,7 +273,10 @@ class Http2ClientConnection(ClientConnection):
         self.engine.on_ping_ack()
 
     def on_header_overflow(self, too_many: bool) -> None:
-        self.stats.header_overflow.inc()
+        if too_many:
+            self.stats.header_overflow.inc()
+        else:
+            self.stats.header_list_size_too_large.inc()
 
     def on_underscore(self, stream_id: int) -> None:
         """Only requests are refused for their names."""

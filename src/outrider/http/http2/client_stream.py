@@ -116,11 +116,11 @@ class Http2ClientStream(RequestEncoder):
             return
         self.dead = True
         codec = self.codec
+        codec.stream_reset(self, reason)
         if self.stream_id:
             codec.give_back(self)
             codec.engine.reset(self.stream_id, reason, False)
             codec.flush()
-        codec.stream_reset(self, reason)
 
     def read_disable(self, disable: bool) -> None:
         if disable:

@@ -15,12 +15,14 @@ from outrider.http.codec import (
     RESET_LOCAL_REFUSED_STREAM,
     RESET_PROTOCOL_ERROR,
     CodecProtocolError,
+    FloodError,
 )
 from outrider.http.http2.settings import Http2Settings
 from outrider.http.http2.stats import Http2Stats
 from outrider.native.http2_error import (
     CONNECT_ERROR,
     ERROR_EMPTY_FRAMES,
+    ERROR_FLOOD,
     ERROR_PRIORITY_FRAMES,
     ERROR_WINDOW_UPDATES,
     INTERNAL_ERROR,
@@ -38,6 +40,7 @@ _TIMER_ACK: Final = 1
 _PING_DATA: Final = b"outrider"
 # Frames that wait for the socket are looked at closely only when this many have been sent since it was last empty.
 _FEW_FRAMES: Final = 200
+_FLOODS: Final = (ERROR_EMPTY_FRAMES, ERROR_PRIORITY_FRAMES, ERROR_WINDOW_UPDATES, ERROR_FLOOD)
 
 
 class _Timers(TimerOwner):
@@ -91,7 +94,8 @@ class Http2Engine(ConnectionCallbacks):
         # Ids of streams to be reset once what was queued for them has been sent.
         self.resets: dict[int, int] = {}
         self.flood: CodecProtocolError | None = None
-        self._goaways: int = 0
+        # Streams that the session knows.
+        self._active: int = 0
         self._resets: int = 0
         self._dropped: int = 0
         # Frames sent when the socket was last seen empty, and (bytes, frames, control frames) since.
@@ -139,7 +143,10 @@ class Http2Engine(ConnectionCallbacks):
         elif kind == ERROR_WINDOW_UPDATES:
             stats.inbound_window_update_frames_flood.inc()
         text = str(error)
-        return CodecProtocolError(text, "codec_error:" + text.replace(" ", "_"))
+        details = "codec_error:" + text.replace(" ", "_")
+        if kind in _FLOODS:
+            return FloodError(text, details, error.stream_id)
+        return CodecProtocolError(text, details)
 
     def flush(self) -> list[int]:
         """Write what is to be written, unless bytes are being dispatched: then the end of that will do it.
@@ -170,10 +177,10 @@ class Http2Engine(ConnectionCallbacks):
             return []
         finally:
             self.dispatching = False
-        sent = session.goaways_sent
-        if sent != self._goaways:
-            self.stats.goaway_sent.add(sent - self._goaways)
-            self._goaways = sent
+        sent = session.resets_sent
+        if sent != self._resets:
+            self.stats.tx_reset.add(sent - self._resets)
+            self._resets = sent
         if session.frames_sent - self._frames_base > self._frame_check:
             self._check_floods()
         return session.take_lows()
@@ -205,15 +212,25 @@ class Http2Engine(ConnectionCallbacks):
         settings = self.settings
         if control - self._control_base > settings.max_outbound_control_frames:
             self.stats.outbound_control_flood.inc()
-            self.flood = CodecProtocolError(
+            self.flood = FloodError(
                 "Too many control frames in the outbound queue.",
                 "codec_error:Too_many_control_frames_in_the_outbound_queue.",
             )
         elif frames - self._frames_base > settings.max_outbound_frames:
             self.stats.outbound_flood.inc()
-            self.flood = CodecProtocolError(
+            self.flood = FloodError(
                 "Too many frames in the outbound queue.", "codec_error:Too_many_frames_in_the_outbound_queue."
             )
+
+    def on_stream_opened(self) -> None:
+        self._active += 1
+        self.stats.streams_active.inc()
+        self._probe()
+
+    def on_stream_closed(self) -> None:
+        if self._active > 0:
+            self._active -= 1
+            self.stats.streams_active.dec()
 
     def count_dropped(self) -> None:
         dropped = self.session.dropped
@@ -223,7 +240,6 @@ class Http2Engine(ConnectionCallbacks):
 
     def reset(self, stream_id: int, reason: int, local_complete: bool) -> None:
         """RST_STREAM, behind what is queued for the stream when the message is complete."""
-        self.stats.tx_reset.inc()
         code = NO_ERROR if local_complete else reset_code(reason)
         if local_complete:
             self.resets[stream_id] = code
@@ -247,7 +263,7 @@ class Http2Engine(ConnectionCallbacks):
         timer.arm(self.settings.keepalive_timeout_ms)
         self.flush()
 
-    def on_stream_begun(self) -> None:
+    def _probe(self) -> None:
         """A connection that was silent for long is probed with its next stream."""
         idle = self.settings.keepalive_idle_ms
         if idle > 0 and self.connection.dispatcher.clock.now_ms() - self._last_received_ms > idle:
@@ -266,6 +282,8 @@ class Http2Engine(ConnectionCallbacks):
     def on_event(self, event: int) -> None:
         if event == EVENT_CONNECTED:
             return
+        self.stats.streams_active.sub(self._active)
+        self._active = 0
         for timer in (self._ping_timer, self._ack_timer):
             if timer is not None:
                 timer.disarm()

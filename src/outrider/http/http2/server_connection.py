@@ -13,9 +13,11 @@ from outrider.data.stream_info import HTTP2
 from outrider.http.codec import (
     RESET_CONNECT_ERROR,
     RESET_LOCAL,
+    RESET_PROTOCOL_ERROR,
     RESET_REMOTE,
     RESET_REMOTE_REFUSED_STREAM,
     CodecProtocolError,
+    FloodError,
     ServerConnection,
     ServerConnectionCallbacks,
 )
@@ -31,6 +33,7 @@ from outrider.native.http2_error import (
     LIB_HTTP_MESSAGING,
     LIB_REFUSED_STREAM,
     NO_ERROR,
+    PROTOCOL_ERROR,
     REFUSED_STREAM,
 )
 from outrider.native.load_http2 import Http2Session
@@ -72,9 +75,11 @@ class Http2ServerConnection(ServerConnection):
         engine = self.engine
         try:
             engine.feed(data)
-        except CodecProtocolError:
-            # What the library has to say of it (GOAWAY) still goes out.
-            engine.flush()
+        except FloodError as error:
+            # A stream that is at fault says so in the log.
+            stream = self.streams.get(error.stream_id)
+            if stream is not None:
+                stream.response_details = details.EMPTY_FRAMES
             raise
         self.flush()
         flood = engine.flood
@@ -83,7 +88,9 @@ class Http2ServerConnection(ServerConnection):
             raise flood
         if not self.session.wants_read and not self.session.wants_write and self.connection.state == STATE_OPEN:
             # The library has ended the session for an error that it found itself.
-            raise CodecProtocolError("The user callback function failed", "codec_error:connection_error")
+            raise CodecProtocolError(
+                "The user callback function failed", "codec_error:The_user_callback_function_failed"
+            )
 
     def flush(self) -> None:
         """Write what is queued; what that brings about is told to the streams."""
@@ -112,11 +119,13 @@ class Http2ServerConnection(ServerConnection):
     # --- from the session ---
 
     def on_stream_opened(self, stream_id: int) -> None:
+        if self.connection.state != STATE_OPEN:
+            # Closed on account of what came before; the rest of these bytes is of no interest.
+            raise CodecProtocolError("The user callback function failed", "codec_error")
         stream = Http2ServerStream(self, stream_id)
         self.streams[stream_id] = stream
         self._opening = stream
-        self.stats.streams_active.inc()
-        self.engine.on_stream_begun()
+        self.engine.on_stream_opened()
         stream.decoder = self.callbacks.new_stream(stream)
         if self.connection.above_high_watermark:
             stream.decoder.on_above_write_buffer_high_watermark()
@@ -192,7 +201,7 @@ class Http2ServerConnection(ServerConnection):
         stream = self.streams.pop(stream_id, None)
         if stream is None:
             return
-        self.stats.streams_active.dec()
+        self.engine.on_stream_closed()
         self.give_back(stream)
         if stream.dead:
             return
@@ -207,11 +216,12 @@ class Http2ServerConnection(ServerConnection):
         elif code == REFUSED_STREAM:
             reason = RESET_REMOTE_REFUSED_STREAM
             stream.response_details = details.REMOTE_REFUSE
-        elif code == CONNECT_ERROR:
-            reason = RESET_CONNECT_ERROR
-            stream.response_details = details.REMOTE_RESET
         else:
             reason = RESET_REMOTE
+            if code == CONNECT_ERROR:
+                reason = RESET_CONNECT_ERROR
+            elif code == PROTOCOL_ERROR:
+                reason = RESET_PROTOCOL_ERROR
             if not stream.response_details:
                 stream.response_details = details.REMOTE_RESET
         stream.decoder.on_reset_stream(reason, stream.response_details)
@@ -226,10 +236,13 @@ class Http2ServerConnection(ServerConnection):
         self.engine.on_ping_ack()
 
     def on_header_overflow(self, too_many: bool) -> None:
-        self.stats.header_overflow.inc()
+        if too_many:
+            self.stats.header_overflow.inc()
+        else:
+            self.stats.header_list_size_too_large.inc()
         stream = self._opening
         if stream is not None:
-            stream.response_details = details.TOO_MANY_HEADERS if too_many else ""
+            stream.response_details = details.TOO_MANY_HEADERS if too_many else details.HEADERS_TOO_LARGE
 
     def on_underscore(self, stream_id: int) -> None:
         self.stats.requests_rejected_with_underscores_in_headers.inc()
@@ -259,6 +272,7 @@ class Http2ServerConnection(ServerConnection):
         self.flush()
 
     def go_away(self) -> None:
+        self.stats.goaway_sent.inc()
         self.session.goaway(NO_ERROR)
         self.flush()
 

@@ -12,6 +12,7 @@ class Http2Stats:
     __slots__ = (
         "dropped_headers_with_underscores",
         "goaway_sent",
+        "header_list_size_too_large",
         "header_overflow",
         "inbound_empty_frames_flood",
         "inbound_priority_frames_flood",
@@ -35,6 +36,7 @@ class Http2Stats:
         counter = scope.counter
         self.dropped_headers_with_underscores: Counter = counter("http2.dropped_headers_with_underscores")
         self.goaway_sent: Counter = counter("http2.goaway_sent")
+        self.header_list_size_too_large: Counter = counter("http2.header_list_size_too_large")
         self.header_overflow: Counter = counter("http2.header_overflow")
         self.inbound_empty_frames_flood: Counter = counter("http2.inbound_empty_frames_flood")
         self.inbound_priority_frames_flood: Counter = counter("http2.inbound_priority_frames_flood")
@@ -58,7 +60,7 @@ class Http2Stats:
         self.nghttp2_connections: Counter = downstream_connections if downstream else upstream_connections
         # Of codecs and situations that do not exist here; they are part of the set that users know.
         for name in (
-            "cookies_total_bytes_too_large", "deferred_stream_close", "header_list_size_too_large",
+            "cookies_total_bytes_too_large", "deferred_stream_close",
             "headers_cb_no_stream", "metadata_empty_frames", "oghttp2_downstream_connections",
             "oghttp2_upstream_connections",
         ):  # fmt: skip
