@@ -14,6 +14,7 @@ from outrider.network.tls.certificate_choice import CertificateChoice
 from outrider.network.tls.certificates import KeyPair, as_file
 from outrider.network.tls.key_log import KeyLog
 from outrider.network.tls.openssl import (
+    MODE_NO_AUTO_CHAIN,
     OP_PRIORITIZE_CHACHA,
     certificate_der,
     certificate_from_der,
@@ -58,10 +59,10 @@ class TlsContext:
             # BoringSSL talks to servers without RFC 5746, too.
             options |= lib.SSL_OP_LEGACY_SERVER_CONNECT
         lib.SSL_CTX_set_options(handle, options)
-        # An idle connection gives its record buffers back.
-        lib.SSL_CTX_set_mode(
-            handle, lib.SSL_MODE_RELEASE_BUFFERS | lib.SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | lib.SSL_MODE_AUTO_RETRY
-        )
+        # An idle connection gives its record buffers back. The chain that is sent is the one that was configured; else
+        # OpenSSL would look for issuers among the trusted certificates, in each handshake.
+        mode = lib.SSL_MODE_RELEASE_BUFFERS | lib.SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | lib.SSL_MODE_AUTO_RETRY
+        lib.SSL_CTX_set_mode(handle, mode | MODE_NO_AUTO_CHAIN)
         settings.parameters.apply(handle)
         if settings.key_log is not None:
             lib.SSL_CTX_set_keylog_callback(handle, KEY_LOG)

@@ -18,8 +18,9 @@ for _name in ("SSL_CTX_set1_curves_list", "SSL_CTX_set1_sigalgs_list", "SSL_get0
     if not hasattr(lib, _name):
         raise ImportError(f"this version of the cryptography package does not offer {_name}")
 
-# SSL_OP_PRIORITIZE_CHACHA is not in the binding; OpenSSL keeps such bits for good.
+# SSL_OP_PRIORITIZE_CHACHA and SSL_MODE_NO_AUTO_CHAIN are not in the binding; OpenSSL keeps such bits for good.
 OP_PRIORITIZE_CHACHA: Final = 1 << 21
+MODE_NO_AUTO_CHAIN: Final = 1 << 3
 
 # One read or write of the engine passes through these; they are process-wide, since nothing is kept in them.
 READ_SIZE: Final = 256 * 1024
