@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from outrider.matching.path_matcher import PathMatcher
     from outrider.matching.value_matcher import MetadataMatcher
 
-# Policies nest; configuration that nests deeper than Envoy's own parser allows never gets here.
 _NO_METADATA: Final[dict[str, dict[str, object]]] = {}
 
 
@@ -116,7 +115,7 @@ class Metadata(Condition):
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class ConditionParser:
-    """Builds conditions of one kind; `list_fields` names what its sets call their members."""
+    """Builds permissions or principals."""
 
     # Name of the oneof, and of the field that holds the members of a set.
     oneof: str = ""
@@ -134,8 +133,9 @@ class ConditionParser:
         if kind == "any":
             view.flag(kind)
             return Always()
-        if not self.http and kind in ("header", "url_path"):
-            raise self._not_for_network(view, kind)
+        if not self.http and kind == "header":
+            # A path never matches there, and is let through.
+            raise self._not_for_network(view)
         inner = None if kind in ("destination_port",) else view.message(kind)
         if inner is None:
             return self.parse_own(view, kind, None)
@@ -170,8 +170,7 @@ class ConditionParser:
         raise NotImplementedError
 
     @staticmethod
-    def _not_for_network(view: View, kind: str) -> Exception:
-        what = view.message(kind)
-        assert what is not None
-        name = what.text("name") if kind == "header" else kind
-        return view.error(f"Found header({name}) rule,not supported by RBAC network filter", kind)
+    def _not_for_network(view: View) -> Exception:
+        header = view.message("header")
+        assert header is not None
+        return view.error(f"Found header({header.text('name')}) rule,not supported by RBAC network filter", "header")
