@@ -31,6 +31,7 @@ EXTENSIONS: Final = (
     "filters.http.header_mutation",
     "filters.http.header_to_metadata",
     "filters.http.health_check",
+    "filters.http.json_to_metadata",
     "filters.http.local_ratelimit",
     "filters.http.set_filter_state",
     "filters.http.set_metadata",
