@@ -77,12 +77,15 @@ def test_updates_survive_marshal() -> None:
     update.hosts[0].metadata = {"a": {"b": [1, 2.5, None, True, "x"]}}
     update.hosts[0].addresses = [ip_address("::1", 5)]
     update.hosts[1].priority = 3
+    update.hosts[1].limit_row = 17
     update.locality_weights = {(0, "r", "z", ""): 4}
     update.failed_hosts = ["k"]
     update.drop_overload = 12.5
     again = HostsUpdate.from_plain(marshal.loads(marshal.dumps(update.plain())))
     assert again.plain() == update.plain()
     assert again.hosts[0].addresses[0].text == "[::1]:5"
+    assert (again.hosts[1].priority, again.hosts[1].limit_row) == (3, 17)
+    assert (again.locality_weights, again.failed_hosts, again.drop_overload) == ({(0, "r", "z", ""): 4}, ["k"], 12.5)
 
 
 def test_priorities_and_localities() -> None:

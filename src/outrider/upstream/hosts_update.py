@@ -67,6 +67,7 @@ class HostSpec:
             self.health_flags,
             self.endpoint_name,
             self.key,
+            self.limit_row,
         )
 
     @staticmethod
@@ -83,6 +84,7 @@ class HostSpec:
             spec.health_flags,
             spec.endpoint_name,
             spec.key,
+            spec.limit_row,
         ) = plain[2:]
         return spec
 
