@@ -112,8 +112,8 @@ class Http2Settings:
             older = view.flag("stream_error_on_invalid_http_messaging")
             settings.stream_error = older if stream_error is None else stream_error
         # nghttp2 is the only codec, as it is Envoy's default.
-        if not view.flag("use_oghttp2_codec"):
-            view.accept("use_oghttp2_codec")
+        if view.flag("use_oghttp2_codec"):
+            raise view.error("oghttp2 is not supported by outrider, nghttp2 is its HTTP/2 codec", "use_oghttp2_codec")
         settings.reset_burst = view.integer("stream_reset_burst", 0)
         settings.reset_rate = view.integer("stream_reset_rate", 0)
         settings._read_custom(view)
