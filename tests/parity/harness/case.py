@@ -23,6 +23,8 @@ class Case:
     send: bytes | Sequence[Step]
     status: Sequence[int] | int | None = 200
     listener: str = "main"
+    # IP address to connect to, or the path of a Unix socket in the side's folder.
+    address: str = "127.0.0.1"
     # For every upstream of the group; see tests/support/upstream.py. `answers_by` overrides for single upstreams.
     answers: Sequence[Answer] = ()
     answers_by: dict[str, Sequence[Answer]] = field(default_factory=dict)

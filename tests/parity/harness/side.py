@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.parity.harness.case import Case
@@ -15,7 +15,7 @@ from tests.support.dns_server import DnsServer, Zone
 from tests.support.ports import RefusingPort, SilentPort, free_port
 from tests.support.proxy_process import ProxyProcess
 from tests.support.raw_client import RawClient, Responses, Transcript
-from tests.support.upstream import ScriptedUpstream, server_context
+from tests.support.upstream import Answer, ScriptedUpstream, server_context
 
 _PLACEHOLDER = re.compile(r'"?<<([a-z]+)(?::([^>]+))?>>"?')
 
@@ -154,10 +154,16 @@ class Side:
 
     # traffic
 
-    def run(self, case: Case) -> Transcript:
+    def run_upstreams(self, answers: Sequence[Answer], by_name: Mapping[str, Sequence[Answer]] | None = None) -> None:
+        """What the upstreams answer from now on."""
         for name, upstream in self.upstreams.items():
-            upstream.play(case.answers_by.get(name, case.answers))
-        client = RawClient(("127.0.0.1", self.port_of(f"port:{case.listener}")), to_head=case.to_head)
+            upstream.play((by_name or {}).get(name, answers))
+
+    def run(self, case: Case) -> Transcript:
+        self.run_upstreams(case.answers, case.answers_by)
+        address = (case.address, self.port_of(f"port:{case.listener}"))
+        path = self.folder / case.address
+        client = RawClient(str(path) if path.exists() else address, to_head=case.to_head)
         try:
             steps = [case.send] if isinstance(case.send, bytes) else list(case.send)
             if case.responses:
