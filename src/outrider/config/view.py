@@ -318,6 +318,10 @@ class View:
         """A view of an empty message of some type, as if it stood below this one. Raises KeyError."""
         return View(api.new(type_name), label, self)
 
+    def was_read(self, name: str) -> bool:
+        """Whether a getter was called for the field, or it was accepted."""
+        return name in self._read
+
     def unread(self) -> list[str]:
         """The paths of all fields that are set and that nothing read.
 

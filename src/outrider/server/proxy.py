@@ -76,6 +76,11 @@ class Proxy:
         if is_main:
             self.stats_sinks = [STATS_SINKS.create(view, self.context) for view in settings.stats_sinks]
         self.listeners: list[BuiltListener] = build_listeners(settings.listeners, self.context)
+        for view in settings.secrets:
+            # A secret that nothing refers to does nothing, as in Envoy; of the others each field must be honoured.
+            kind = view.which("type")
+            if kind is not None and not view.was_read(kind):
+                view.accept(kind)
 
     def start(self) -> None:
         """Begin what needs the loop."""

@@ -126,9 +126,6 @@ class TlsContext:
             _load_crls(store, validation)
         # A certificate in the store is trusted, be it a root or not.
         lib.X509_STORE_set_flags(store, lib.X509_V_FLAG_PARTIAL_CHAIN)
-        if validation.max_depth is not None and validation.max_depth > 0:
-            # Envoy counts the root, OpenSSL the certificates between it and the peer's.
-            lib.SSL_CTX_set_verify_depth(handle, validation.max_depth - 1)
         mode = lib.SSL_VERIFY_PEER
         if not self.is_client and (require_peer or validation.needs_certificate):
             mode |= lib.SSL_VERIFY_FAIL_IF_NO_PEER_CERT

@@ -48,6 +48,10 @@ class PeerCheck:
         if validation is None:
             return True
         depth = lib.X509_STORE_CTX_get_error_depth(store)
+        if ok and validation.max_depth is not None and depth > validation.max_depth:
+            # Envoy's documentation counts the root; OpenSSL's own limit does not.
+            lib.X509_STORE_CTX_set_error(store, lib.X509_V_ERR_CERT_CHAIN_TOO_LONG)
+            ok = False
         if not ok and not self._tolerated(validation, store):
             if not self.chain_failed:
                 self.chain_failed = True
