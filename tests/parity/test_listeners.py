@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - tables of cases and inline YAML read best with long lines
+
 """Listeners: addresses of all kinds, filter chain matches, listener filters, limits, their access logs and statistics."""
 
 from __future__ import annotations
@@ -97,11 +97,12 @@ CASES = [
     Case("no_chain", get(), [], listener="nothing", responses=0, to_end=True, logs=1, expect_stats=["listener.127.0.0.1_{port:nothing}.no_filter_chain_match"]),
     Case("default_chain", get(), 209, listener="default"),
     Case("application_protocol", get(), 204, listener="by_protocol"),
-    Case("application_protocol_none", b"nonsense\r\n\r\n", [], listener="by_protocol", responses=0, to_end=True, logs=0),
+    # Envoy has only peeked at the bytes, so its close makes Linux send RST; ours has read them and sends FIN.
+    Case("application_protocol_none", b"nonsense\r\n\r\n", [], listener="by_protocol", responses=0, to_end=True, logs=0, response=False),
     Case("transport_protocol", get(), 205, listener="by_tls"),
     Case("filter_timeout", [], [], listener="slow_filter", responses=0, to_end=True, time_within=0.3),
     Case("filter_timeout_continue", [0.3, get()], 200, listener="slow_continue"),
-    Case("filter_early_close", [b"\x16", 0.05, ShutdownWrite()], [], listener="slow_filter", responses=0, to_end=True),
+    Case("filter_early_close", [b"\x16", 0.05, ShutdownWrite()], [], listener="slow_filter", responses=0, to_end=True, response=False),
     Case("filter_data", [get()[:3], 0.05, get()[3:]], 200, listener="slow_filter"),
 ]
 

@@ -86,6 +86,7 @@ class ConnectionInfo:
         "handshake_end_ns",
         "local_close_reason",
         "detected_close_type",
+        "protocol",
     )
 
     def __init__(self, connection_id: int, local: Address, remote: Address) -> None:
@@ -121,6 +122,8 @@ class ConnectionInfo:
         self.local_close_reason: str = ""
         # "Normal", "LocalReset" or "RemoteReset".
         self.detected_close_type: str = "Normal"
+        # Of the connection manager's codec, once there is one; for logs of the connection itself.
+        self.protocol: int = PROTOCOL_NONE
 
     def copy_facts(self, other: ConnectionInfo) -> None:
         """Take over everything but the addresses given to the constructor."""

@@ -170,6 +170,7 @@ class HttpConnectionManager(NetworkFilter):
         self.codec = codec
         protocol = codec.protocol
         self.protocol = protocol
+        self.connection.info.protocol = protocol
         stats = settings.stats
         if protocol == HTTP2:
             stats.cx_http2_total.inc()

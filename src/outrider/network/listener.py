@@ -345,6 +345,7 @@ class ActiveConnection(ConnectionCallbacks):
         stream_info.end_ns = self.listener.dispatcher.monotonic_ns()
         stream_info.bytes_received = connection.bytes_received
         stream_info.bytes_sent = connection.bytes_sent
+        stream_info.protocol = connection.info.protocol
         stream_info.connection_termination_details = connection.info.termination_details
         if stream_info.metadata is None:
             stream_info.metadata = connection.info.metadata
