@@ -12,6 +12,7 @@ from outrider.stats.store import Store
 from outrider.upstream.cluster_stats import ClusterStats
 from outrider.upstream.host import FAILED_EDS_HEALTH, Host
 from outrider.upstream.load_balancer.base import CommonLbSettings
+from outrider.upstream.load_balancer.bounded_load import MersenneTwister
 from outrider.upstream.load_balancer.hashing import HashLoadBalancer
 from outrider.upstream.load_balancer.maglev import MaglevLoadBalancer
 from outrider.upstream.load_balancer.ring_hash import RingHashLoadBalancer, murmur2_64
@@ -148,3 +149,52 @@ def test_murmur_is_libstdcxx() -> None:
     # std::hash<std::string>{}("") and ("a") of libstdc++ on x86-64.
     assert murmur2_64(b"") == 6142509188972423790
     assert murmur2_64(b"a") == 4993892634952068459
+
+
+def test_the_twister_is_the_standard_one() -> None:
+    # std::mt19937 of the C++ standard: the 10000th number with the default seed, [rand.predef].
+    twister = MersenneTwister(5489)
+    for _ in range(9999):
+        twister.next()
+    assert twister.next() == 4123659995
+
+
+def bounded(group: list[Host], factor: int, active: int) -> HashLoadBalancer:
+    made = balancer("maglev", group)
+    made.balance_factor = factor
+    made.stats.upstream_rq_active.set(active)
+    made.refresh(0)
+    return made
+
+
+def test_a_full_host_passes_its_keys_on() -> None:
+    group = hosts(1, 1, 1)
+    made = bounded(group, 100, 8)
+    first = made.choose_host(Keyed(12345))
+    assert first is not None
+    # Nine in all: three slots each.
+    first.stats.rq_active.set(3)
+    assert made.choose_host(Keyed(12345)) is first
+    first.stats.rq_active.set(4)
+    second = made.choose_host(Keyed(12345))
+    assert second is not None and second is not first
+    # The same key goes to the same other host.
+    assert made.choose_host(Keyed(12345)) is second
+    second.stats.rq_active.set(4)
+    third = made.choose_host(Keyed(12345))
+    assert third not in (None, first, second)
+    # All are full: the least full of them.
+    assert third is not None
+    third.stats.rq_active.set(9)
+    second.stats.rq_active.set(5)
+    assert made.choose_host(Keyed(12345)) is first
+
+
+def test_weights_give_slots() -> None:
+    group = hosts(8, 1, 1)
+    made = bounded(group, 100, 9)
+    group[0].stats.rq_active.set(8)
+    heavy = [key for key in range(200) if made.choose_host(Keyed(key)) is group[0]]
+    assert heavy
+    group[0].stats.rq_active.set(9)
+    assert all(made.choose_host(Keyed(key)) is not group[0] for key in heavy)

@@ -26,7 +26,7 @@ class LbPolicy:
 
     __slots__ = (
         "kind", "common", "slow_start", "choices", "bias", "bias_key", "full_scan", "murmur", "min_ring", "max_ring",
-        "table_size", "hash_hostname", "subset",
+        "table_size", "hash_hostname", "balance_factor", "subset",
     )
 
     def __init__(self, kind: str, common: CommonLbSettings) -> None:
@@ -45,6 +45,8 @@ class LbPolicy:
         # MAGLEV
         self.table_size: int = DEFAULT_MAGLEV_TABLE
         self.hash_hostname: bool = False
+        # Per cent of the average load that a host may have; 0 = any.
+        self.balance_factor: int = 0
         # This policy within subsets.
         self.subset: SubsetSettings | None = None
 
@@ -174,6 +176,7 @@ def _hashing(view: View, policy: LbPolicy) -> None:
     consistent = view.message("consistent_hashing_lb_config")
     if consistent is not None:
         policy.hash_hostname = consistent.flag("use_hostname_for_hashing")
+        policy.balance_factor = consistent.integer("hash_balance_factor")
     if view.message("locality_weighted_lb_config") is not None:
         policy.common.locality_weighted = True
 
@@ -184,6 +187,7 @@ def _ring_hash(view: View, context: PolicyContext) -> LbPolicy:
     _ring_sizes(view, policy)
     _hashing(view, policy)
     policy.hash_hostname = policy.hash_hostname or view.flag("use_hostname_for_hashing")
+    policy.balance_factor = policy.balance_factor or view.integer("hash_balance_factor")
     return policy
 
 
@@ -315,8 +319,7 @@ def read_lb_policy(view: View, cluster: str) -> LbPolicy:
         consistent = common_view.message("consistent_hashing_lb_config")
         if consistent is not None:
             policy.hash_hostname = consistent.flag("use_hostname_for_hashing")
-            if kind not in (RING_HASH, MAGLEV):
-                consistent.accept("hash_balance_factor")
+            policy.balance_factor = consistent.integer("hash_balance_factor")
     return policy
 
 

@@ -53,11 +53,13 @@ class PolicyMaker(BalancerMaker):
                 priorities, self.stats, common, self.runtime, self.random, policy.hash_hostname
             )
             ring.configure(policy.murmur, policy.min_ring, policy.max_ring, self.scope)
+            ring.balance_factor = policy.balance_factor
             ring.start()
             return ring
         if policy.kind == MAGLEV:
             maglev = MaglevLoadBalancer(priorities, self.stats, common, self.runtime, self.random, policy.hash_hostname)
             maglev.configure(policy.table_size, self.scope)
+            maglev.balance_factor = policy.balance_factor
             maglev.start()
             return maglev
         balancer = self._plain(priorities)

@@ -8,6 +8,8 @@ from mypy_extensions import mypyc_attr
 
 from outrider.upstream.host import Host
 from outrider.upstream.load_balancer.base import PANIC_RUNTIME_KEY, CommonLbSettings, LoadBalancer, RandomSource
+from outrider.upstream.load_balancer.bounded_load import BoundedTable
+from outrider.upstream.load_balancer.hash_table import HashTable
 from outrider.upstream.priority_load import PriorityLoad, compute
 from outrider.upstream.priority_set import HostSet, PrioritySet
 
@@ -18,15 +20,6 @@ if TYPE_CHECKING:
 
 _MASK64: Final = (1 << 64) - 1
 _LB_NAMESPACE: Final = "envoy.lb"
-
-
-@mypyc_attr(allow_interpreted_subclasses=True)
-class HashTable:
-    """A ring or table over the hosts of one priority."""
-
-    def choose(self, key: int, attempt: int) -> Host | None:
-        """The host for a 64-bit key; further attempts give others."""
-        raise NotImplementedError
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -48,6 +41,8 @@ class HashLoadBalancer(LoadBalancer):
         self.runtime = runtime
         self.random = random
         self.hash_hostname = hash_hostname
+        # `hash_balance_factor` in per cent; 0 = no bound. To be set before `start`.
+        self.balance_factor: int = 0
         self.load: PriorityLoad = PriorityLoad(1)
         self.tables: list[HashTable | None] = []
 
@@ -60,8 +55,14 @@ class HashLoadBalancer(LoadBalancer):
         tables: list[HashTable | None] = []
         for host_set in self.priorities.sets:
             weights = self._weights(host_set, self.load.panic[host_set.priority])
-            tables.append(self.build(weights) if weights else None)
+            tables.append(self._table(weights) if weights else None)
         self.tables = tables
+
+    def _table(self, weights: list[tuple[Host, float]]) -> HashTable:
+        table = self.build(weights)
+        if self.balance_factor > 0:
+            return BoundedTable(table, weights, self.balance_factor, self.stats)
+        return table
 
     def build(self, weights: list[tuple[Host, float]]) -> HashTable:
         """A table over hosts with their share of the load, 1.0 in sum."""

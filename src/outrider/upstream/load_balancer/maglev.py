@@ -7,7 +7,8 @@ import xxhash
 from outrider.stats.metrics import Gauge
 from outrider.stats.store import Scope
 from outrider.upstream.host import Host
-from outrider.upstream.load_balancer.hashing import HashLoadBalancer, HashTable
+from outrider.upstream.load_balancer.hash_table import HashTable
+from outrider.upstream.load_balancer.hashing import HashLoadBalancer
 
 _MASK = (1 << 64) - 1
 
