@@ -16,9 +16,11 @@ from outrider.http.filter_chain import FilterChainEntry
 from outrider.http.filter_manager import FilterManager
 from outrider.http.filter_registry import HTTP_FILTERS, create_route_config
 from outrider.http.route import HttpRoute
+from outrider.network.connection import Connection
 from outrider.stats.store import Store
 from outrider.upstream.cluster_manager import ClusterManager
 from tests.matching.support import view_of
+from tests.support.dispatcher import idle_dispatcher
 
 __all__ = ["Scene", "Stream", "request_headers"]
 
@@ -46,18 +48,13 @@ class SceneRoute(HttpRoute):
         return self.configs
 
 
-class FakeConnection:
-    def __init__(self, info: ConnectionInfo) -> None:
-        self.info = info
-
-
 class Stream(FilterManager):
     """`out` lists what leaves the stream; `details` is the last local reply's."""
 
     def __init__(self, scene: Scene, route: HttpRoute | None) -> None:
         info = ConnectionInfo(1, ip_address("127.0.0.1", 80), ip_address("10.1.2.3", 4000))
         super().__init__(
-            cast(Any, FakeConnection(info)), cast(Any, scene.dispatcher), StreamInfo(info, 0, 0, HTTP11), 1000
+            Connection(idle_dispatcher(), info), cast(Any, scene.dispatcher), StreamInfo(info, 0, 0, HTTP11), 1000
         )
         self.out: list[str] = []
         self.details = ""

@@ -5,15 +5,21 @@ from __future__ import annotations
 from typing import Any, cast
 
 from outrider.config.runtime import Runtime
+from outrider.data.address import ip_address
 from outrider.data.shared_limit import SharedArena, SharedGauge
+from outrider.data.stream_info import ConnectionInfo
 from outrider.extensions.filters.network.connection_limit import ConnectionLimit, LimitSettings
 from outrider.extensions.filters.network.runtime_switch import RuntimeSwitch
+from outrider.network.connection import Connection
 from outrider.network.filter import CONTINUE, EVENT_REMOTE_CLOSE, STOP, ConnectionCallbacks
 from outrider.stats.store import Store
+from tests.support.dispatcher import idle_dispatcher
 
 
-class FakeConnection:
+class FakeConnection(Connection):
     def __init__(self) -> None:
+        here = ip_address("127.0.0.1", 80)
+        super().__init__(idle_dispatcher(), ConnectionInfo(1, here, here))
         self.callbacks: list[ConnectionCallbacks] = []
         self.closed = ""
 

@@ -11,9 +11,11 @@ from outrider.data.address import ip_address
 from outrider.data.stream_info import ConnectionInfo
 from outrider.extensions.filters.network import rbac
 from outrider.factory_context import FactoryContext, ServerInfo
+from outrider.network.connection import Connection
 from outrider.network.filter import CONTINUE, EVENT_REMOTE_CLOSE, STOP, ConnectionCallbacks
 from outrider.stats.store import Store
 from tests.matching.support import view_of
+from tests.support.dispatcher import idle_dispatcher
 
 
 class FakeTimer:
@@ -28,11 +30,12 @@ class FakeTimer:
         self.delay = None
 
 
-class FakeConnection:
+class FakeConnection(Connection):
     def __init__(self) -> None:
-        self.info = ConnectionInfo(1, ip_address("127.0.0.1", 80), ip_address("10.1.2.3", 4000))
+        info = ConnectionInfo(1, ip_address("127.0.0.1", 80), ip_address("10.1.2.3", 4000))
+        super().__init__(idle_dispatcher(), info)
         self.closed = ""
-        self.reading = True
+        self.taking = True
         self.timers: list[FakeTimer] = []
         self.dispatcher = self
 
@@ -40,7 +43,7 @@ class FakeConnection:
         pass
 
     def read_disable(self, disable: bool) -> None:
-        self.reading = not disable
+        self.taking = not disable
 
     def close(self, close_type: int, details: str) -> None:
         self.closed = details
@@ -92,7 +95,7 @@ def test_denied_is_closed_later() -> None:
     made, connection, _ = run({"rules": {}, "delay_deny": "0.25s"})
     assert made.on_data(b"a", False) == STOP
     assert connection.closed == ""
-    assert not connection.reading
+    assert not connection.taking
     assert connection.timers[0].delay == 250
     connection.timers[0].owner.on_timer(0)
     assert connection.closed == "rbac_deny_close"
