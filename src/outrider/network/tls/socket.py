@@ -175,6 +175,10 @@ class TlsTransportSocket(TransportSocket):
 
     # --- the engine ---
 
+    def _is_open(self) -> bool:
+        """Whether there is anyone left to deliver to."""
+        return self.callbacks is not None and self.state == _OPEN
+
     def _keep_early(self, data: bytes, end_stream: bool) -> None:
         if data and self.early_size + len(data) <= _MAX_EARLY:
             self.early.append(data)
@@ -200,7 +204,7 @@ class TlsTransportSocket(TransportSocket):
                 return False
             position += chunk
             self._flush()
-            if self.state != _OPEN or self.callbacks is None:
+            if not self._is_open():
                 return False
         return True
 
@@ -309,10 +313,12 @@ class TlsTransportSocket(TransportSocket):
                     continue
                 data = ffi.buffer(READ_BUFFER, filled)[:]
                 filled = 0
-                if self.callbacks is None:
+                receiver = self.callbacks
+                if receiver is None:
                     return
-                self.callbacks.deliver(data, False)
-                if self.callbacks is None or self.state != _OPEN:
+                receiver.deliver(data, False)
+                # The receiver may have closed the connection.
+                if not self._is_open():
                     return
                 continue
             error = lib.SSL_get_error(ssl, size)
