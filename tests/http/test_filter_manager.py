@@ -185,7 +185,7 @@ def test_a_body_added_to_a_request_without_one() -> None:
 
 
 def test_limits_of_buffers() -> None:
-    made, filters, log = stream({"dh": [f.HEADERS_STOP_ITERATION], "dd": [f.DATA_STOP_AND_BUFFER]}, {}, limit=3)
+    made, filters, _ = stream({"dh": [f.HEADERS_STOP_ITERATION], "dd": [f.DATA_STOP_AND_BUFFER]}, {}, limit=3)
     request(made, RequestHeaderMap(), ["xxxx"])
     assert made.out == ["413"]
     made, filters, _ = stream({"dh": [f.HEADERS_STOP_ALL_AND_WATERMARK]}, {}, limit=3)
