@@ -94,6 +94,14 @@ def connect(dispatcher: Dispatcher, plan: ConnectPlan, transport_socket: Transpo
 
 async def _establish(dispatcher: Dispatcher, plan: ConnectPlan, connection: Connection) -> None:
     loop = dispatcher.loop
+    first = plan.addresses[0]
+    if len(plan.addresses) == 1 and first.kind == KIND_IP and not plan.options and plan.source is None:
+        # The usual case: the loop makes the socket itself, at half the cost.
+        try:
+            await loop.create_connection(lambda: connection, first.host, first.port)  # type: ignore[type-var]
+        except OSError as error:
+            fail(connection, _reason(error, first))
+        return
     try:
         if len(plan.addresses) == 1:
             address = plan.addresses[0]
@@ -120,6 +128,10 @@ async def _establish(dispatcher: Dispatcher, plan: ConnectPlan, connection: Conn
     except OSError as error:
         raw.close()
         fail(connection, _reason(error, address))
+        return
+    if connection.state == STATE_CLOSED:
+        # Closed while its transport was made: the loop has closed the descriptor, whose number may be another's by now.
+        raw.detach()
 
 
 def fail(connection: Connection, reason: str) -> None:
