@@ -13,6 +13,9 @@ from tests.support.http1_message import answer, get, post, request
 from tests.support.raw_client import Responses
 from tests.support.upstream import ResetNow
 
+EDITED = """
+- {name: all, domains: ["*"], response_headers_to_add: [{header: {key: x-level, value: host}}], routes: [{match: {prefix: /}, name: r, route: {cluster: up}}]}
+"""
 XFF_ONE = f"""
 original_ip_detection_extensions:
 - name: envoy.http.original_ip_detection.xff
@@ -78,7 +81,7 @@ GROUP = SideConfig(
             http("inner", options="{xff_num_trusted_hops: 1, internal_address_config: {cidr_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]}}"),
             http("internal", options="{use_remote_address: true, internal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}}"),
             http("detect", options=XFF_ONE),
-            http("custom_ip", options=CUSTOM_IP),
+            http("custom_ip", EDITED, options=CUSTOM_IP),
             http("via", options="{via: edge, server_name: mine, add_user_agent: true, use_remote_address: true}"),
             http("server_absent", options="server_header_transformation: APPEND_IF_ABSENT"),
             http("server_pass", options="server_header_transformation: PASS_THROUGH"),
@@ -184,6 +187,12 @@ CASES = [
     Case("user_agents", [get("/", "test", ("user-agent", "a")), Responses(1), get("/", "test", ("user-agent", ""))], 200, responses=2),
     Case("query_method", request("QUERY", body=b"a", headers=[("content-type", "text/x")])),
     Case("query_without_type", request("QUERY", body=b"a"), 400),
+    Case("referer", get("/", "test", ("referer", "http://a.test/b?c"))),
+    Case("referer_fragment", get("/", "test", ("referer", "http://a.test/b#c"))),
+    Case("referer_nonsense", get("/", "test", ("referer", "::1"))),
+    Case("referer_twice", get("/", "test", ("referer", "http://a.test/"), ("referer", "http://b.test/"))),
+    Case("http10_bad_target", request("PURGE", "*", version="HTTP/1.0"), 400, to_end=True),
+    Case("http10_bad_coding", request("PUT", version="HTTP/1.0", headers=[("transfer-encoding", "x")]), 501, to_end=True),
     Case("grpc_no_route", post("/", "x", ("content-type", "application/grpc")), None, listener="main"),
     Case("host_with_userinfo", get("/", "a@b"), None),
     Case("host_odd", get("/", "a b"), None, to_end=True, wait=1.5),

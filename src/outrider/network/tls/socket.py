@@ -301,6 +301,10 @@ class TlsTransportSocket(TransportSocket):
             self.early_size = 0
             self.write(data, self.early_end)
 
+    def _receiver(self) -> TransportSocketCallbacks | None:
+        """By way of a method: the type checker would take it for granted that the last look still holds."""
+        return self.callbacks
+
     def _read(self) -> None:
         """Decrypt all that has come, and deliver it in pieces of at most the buffer's size."""
         ssl = self.ssl
@@ -313,7 +317,7 @@ class TlsTransportSocket(TransportSocket):
                     continue
                 data = ffi.buffer(READ_BUFFER, filled)[:]
                 filled = 0
-                receiver = self.callbacks
+                receiver = self._receiver()
                 if receiver is None:
                     return
                 receiver.deliver(data, False)

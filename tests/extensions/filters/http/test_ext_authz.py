@@ -9,24 +9,18 @@ import pytest
 from outrider.config.errors import ConfigError
 from outrider.data.header_map import ResponseHeaderMap
 from outrider.data.response_flag import UNAUTHORIZED_EXTERNAL_SERVICE
+from outrider.event.timer import Timer, TimerOwner
 from outrider.extensions.filters.http.ext_authz import filter as authz
 from outrider.extensions.filters.http.ext_authz.service import AuthzService
 from tests.extensions.filters.http.scene import Scene, request_headers
+from tests.support.dispatcher import idle_dispatcher
 
 URI = {"uri": "auth", "cluster": "none", "timeout": "1s"}
 
 
-class FakeTimer:
-    def arm(self, delay_ms: int) -> None:
-        pass
-
-    def disarm(self) -> None:
-        pass
-
-
 class FakeDispatcher:
-    def timer(self, owner: object, kind: int) -> FakeTimer:
-        return FakeTimer()
+    def timer(self, owner: TimerOwner, kind: int) -> Timer:
+        return idle_dispatcher().timer(owner, kind)
 
     def monotonic_ns(self) -> int:
         return 0

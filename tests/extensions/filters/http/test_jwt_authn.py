@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from outrider.config.errors import ConfigError
+from outrider.event.timer import Timer, TimerOwner
 from outrider.extensions.filters.http.jwt_authn import filter as jwt
 from outrider.extensions.filters.http.jwt_authn.token import (
     EXPIRED,
@@ -21,20 +22,13 @@ from outrider.extensions.filters.http.jwt_authn.token import (
     parse_keys,
 )
 from tests.extensions.filters.http.scene import Scene, request_headers
+from tests.support.dispatcher import idle_dispatcher
 from tests.support.tokens import JWKS, OTHER_JWKS, token
 
 
-class FakeTimer:
-    def arm(self, delay_ms: int) -> None:
-        pass
-
-    def disarm(self) -> None:
-        pass
-
-
 class FakeDispatcher:
-    def timer(self, owner: object, kind: int) -> FakeTimer:
-        return FakeTimer()
+    def timer(self, owner: TimerOwner, kind: int) -> Timer:
+        return idle_dispatcher().timer(owner, kind)
 
     def monotonic_ns(self) -> int:
         return 0

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import base64
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 
+from outrider.config.runtime import Runtime
 from outrider.data.address import ip_address
 from outrider.data.header_map import ResponseHeaderMap
 from outrider.data.stream_info import UpstreamInfo
 from outrider.extensions.all_extensions import load_extensions
 from outrider.extensions.http.stateful_session.cookie import CookieSession, pack, unpack
+from outrider.router.filter import RouterFilter
 from outrider.router.load_balancing import RouterContext
+from outrider.router.router_config import RouterConfig
+from outrider.stats.store import Store
+from outrider.upstream.cluster_manager import ClusterManager
 from tests.extensions.filters.http.scene import Scene, request_headers
 
 load_extensions()
@@ -34,7 +37,10 @@ def test_router_is_told(strict: bool, wanted: str) -> None:
     stream = scene.stream(request_headers(("x-session", ADDRESS)))
     context = RouterContext()
     assert context.override_host() is None
-    context.router = cast(Any, SimpleNamespace(manager=stream))
+    store = Store()
+    router = RouterFilter(RouterConfig(ClusterManager(), Runtime(), store, store, ""))
+    router.manager = stream
+    context.router = router
     assert context.override_host() == wanted
 
 
