@@ -48,6 +48,7 @@ from outrider.http.path_normalization import (
     normalize_path,
     unescape_slashes,
 )
+from outrider.http.referer import is_valid_referer
 from outrider.http.request_id import REQUEST_IDS, trace_reason
 from outrider.http.xfcc import ClientCertRules
 
@@ -276,7 +277,10 @@ class ConnManagerHeaderRules(HeaderRules):
         if not _HOP_BY_HOP.isdisjoint(single):
             for name in _HOP_BY_HOP:
                 headers.remove(name)
-        if headers.multi is not None and REFERER in headers.multi:
+        referer = single.get(REFERER)
+        if referer is not None and (
+            (headers.multi is not None and REFERER in headers.multi) or not is_valid_referer(referer)
+        ):
             headers.remove(REFERER)
 
     def _set_scheme(self, headers: RequestHeaderMap, info: StreamInfo, secure: bool) -> None:

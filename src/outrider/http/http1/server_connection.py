@@ -206,8 +206,6 @@ class Http1ServerConnection(ServerConnection):
         if stream is None:
             stream = self._begin()
         stream.header_bytes_received = size
-        if version != _HTTP_11 and not settings.accept_http_10:
-            self._refuse(426, parse_failure.LOW_VERSION, "unsupported version")
         if case is not None and settings.proper_case_for_own:
             case[CASE_PROPER] = b""
         if host is None:
@@ -225,6 +223,8 @@ class Http1ServerConnection(ServerConnection):
             headers.path = target
         else:
             self._resolve_target(headers, target)
+        if version != _HTTP_11 and not settings.accept_http_10:
+            self._refuse(426, parse_failure.LOW_VERSION, "unsupported version")
         authority = headers.authority
         if authority != self._valid_host:
             if not is_valid_host_field(authority):
