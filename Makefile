@@ -26,10 +26,13 @@ run: build
 setup:
 	@tools/setup.sh test
 
-# Compiled, as installed in .venv; then the unit tests once more on the interpreted sources.
+# Compiled, as installed in .venv; then the unit tests once more on the interpreted sources. A test that talks to real
+# processes may be tried again: on a loaded machine a timeout of some milliseconds can win the wrong race.
+AGAIN := --reruns 2 --reruns-delay 1
+
 test: setup
-	$(PYTEST) tests $(ARGS)
-	PYTHONPATH=$(CURDIR)/src $(PYTEST) tests -m 'not parity and not corpus and not integration' $(ARGS)
+	$(PYTEST) tests $(AGAIN) $(ARGS)
+	PYTHONPATH=$(CURDIR)/src $(PYTEST) tests -m 'not parity and not corpus and not integration' $(AGAIN) $(ARGS)
 
 unit: setup
 	$(PYTEST) tests -m 'not parity and not corpus and not integration' $(ARGS)

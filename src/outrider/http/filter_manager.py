@@ -39,7 +39,6 @@ from outrider.http.filter_chain import (
     FilterChainEntry,
     hooks_of,
 )
-
 from outrider.http.route import HttpRoute
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ _BOTH: Final = [
 REQUEST_JOINED: Final[frozenset[bytes]] = frozenset(
     [
         *_BOTH, b"accept", b"accept-encoding", b"access-control-request-headers", b"access-control-request-method",
-        b"access-control-request-private-network", b"authorization", b"cdn-loop", b"expect", b"grpc-accept-encoding",
-        b"grpc-timeout", b"host", b"if-match", b"if-modified-since", b"if-none-match", b"if-range",
-        b"if-unmodified-since", b"origin", b"pragma", b"referer", b"te", b"user-agent", b"x-client-trace-id",
+        b"access-control-request-private-network", b"authentication", b"authorization", b"cdn-loop", b"expect",
+        b"grpc-accept-encoding", b"grpc-timeout", b"host", b"if-match", b"if-modified-since", b"if-none-match",
+        b"if-range", b"if-unmodified-since", b"origin", b"pragma", b"referer", b"te", b"user-agent", b"x-client-trace-id",
         b"x-envoy-downstream-service-cluster", b"x-envoy-downstream-service-node", b"x-envoy-expected-rq-timeout-ms",
         b"x-envoy-external-address", b"x-envoy-force-trace", b"x-envoy-hedge-on-per-try-timeout", b"x-envoy-internal",
         b"x-envoy-ip-tags", b"x-envoy-is-timeout-retry", b"x-envoy-max-retries", b"x-envoy-original-host",
@@ -35,9 +35,10 @@ REQUEST_JOINED: Final[frozenset[bytes]] = frozenset(
 RESPONSE_JOINED: Final[frozenset[bytes]] = frozenset(
     [
         *_BOTH, b"access-control-allow-credentials", b"access-control-allow-headers", b"access-control-allow-methods",
-        b"access-control-allow-origin", b"access-control-expose-headers", b"access-control-max-age", b"age", b"date",
+        b"access-control-allow-origin", b"access-control-allow-private-network",
+        b"access-control-expose-headers", b"access-control-max-age", b"age", b"date",
         b"etag", b"expires", b"grpc-message", b"grpc-status", b"last-modified", b"location", b"server", b"vary",
-        b"x-envoy-degraded", b"x-envoy-immediate-health-check-fail", b"x-envoy-overloaded", b"x-envoy-ratelimited",
+        b"x-envoy-degraded", b"x-envoy-immediate-health-check-fail", b"x-envoy-ratelimited",
         b"x-envoy-upstream-canary", b"x-envoy-upstream-healthchecked-cluster", b"x-envoy-upstream-service-time",
     ]
 )  # fmt: skip

@@ -178,12 +178,15 @@ async def _serve(
     plan: ServerPlan, sockets: Sockets, index: int, channel_socket: socket.socket, loop: asyncio.AbstractEventLoop
 ) -> None:
     dispatcher = Dispatcher(f"worker_{index}", loop)
+    # Nearly all that is built here stays.
+    gc.disable()
     worker = Worker(plan, index, dispatcher, sockets, inline=False)
     loop.add_signal_handler(signal.SIGUSR1, worker.reopen_logs)
     # What has been built stays; what requests make is freed by reference counts, so the collector rarely need look.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
+    gc.enable()
     channel = await SocketChannel.connect(loop, channel_socket, worker)
     worker.attach(channel)
     heart = loop.create_task(_beat(plan, index))

@@ -286,6 +286,12 @@ class Http1ServerConnection(ServerConnection):
         headers.authority = parts.authority
         if parts.scheme != b"http" and parts.scheme != b"https":
             self._refuse(400, parse_failure.INVALID_SCHEME, "invalid scheme")
+        if (
+            self.settings.refuse_https_on_plaintext
+            and parts.scheme == b"https"
+            and self.connection.transport_socket is None
+        ):
+            self._refuse(403, parse_failure.HTTPS_ON_PLAINTEXT, "https URL on a connection without TLS")
         headers.scheme = parts.scheme
         headers.path = parts.path
 

@@ -41,6 +41,7 @@ class Http1Settings:
         "header_format",
         "ignored_upgrades",
         "proper_case_for_own",
+        "refuse_https_on_plaintext",
         "send_fully_qualified_url",
         "stream_error_on_invalid_http_message",
     )
@@ -51,6 +52,8 @@ class Http1Settings:
         # Used by the connection manager.
         self.default_host_for_http_10: bytes = b""
         self.enable_trailers: bool = False
+        # The connection manager's clients are the edge: what they call https must come over TLS.
+        self.refuse_https_on_plaintext: bool = False
         self.allow_chunked_length: bool = False
         self.allow_custom_methods: bool = False
         self.stream_error_on_invalid_http_message: bool = False

@@ -221,6 +221,7 @@ def _codec_factory(config: View, context: FactoryContext) -> CodecFactory:
     http1 = Http1Settings.from_view(
         config.message("http_protocol_options"), config.flag("stream_error_on_invalid_http_message")
     )
+    http1.refuse_https_on_plaintext = config.flag("use_remote_address") and not config.integer("xff_num_trusted_hops")
     http2 = Http2Settings.from_view(
         config.message("http2_protocol_options"),
         config.flag("stream_error_on_invalid_http_message")
