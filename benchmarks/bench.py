@@ -32,7 +32,6 @@ def main() -> int:
     parser.add_argument("--only", default="", help="scenarios, comma-separated")
     parser.add_argument("--proxies", default="outrider,envoy,nginx")
     parser.add_argument("--json", default=str(RESULTS / "latest.json"))
-    parser.add_argument("--plot", default="", help="write a PNG here (needs matplotlib)")
     options = parser.parse_args()
     names = [name for name in options.proxies.split(",") if name]
     if "envoy" in names and find_envoy() is None:
@@ -55,10 +54,6 @@ def main() -> int:
     out = Path(options.json)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(report, indent=1))
-    if options.plot:
-        from benchmarks.plot import draw
-
-        draw(report, Path(options.plot))
     return 1 if failed else 0
 
 
