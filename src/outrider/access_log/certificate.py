@@ -135,7 +135,10 @@ class CertificateFacts:
 def distinguished_name(name: x509.Name) -> str:
     """RFC 2253: most specific attribute first."""
     parts: list[str] = []
-    for rdn in reversed(list(name.rdns)):
+    # Typed here, since the build may not see the types of `cryptography`.
+    names: list[list[Any]] = [list(rdn) for rdn in name.rdns]
+    names.reverse()
+    for rdn in names:
         parts.append("+".join([_attribute(attribute) for attribute in rdn]))
     return ",".join(parts)
 
