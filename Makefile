@@ -31,7 +31,8 @@ setup:
 AGAIN := --reruns 2 --reruns-delay 1
 
 test: setup
-	$(PYTEST) tests $(AGAIN) $(ARGS)
+	$(PYTEST) tests --ignore=tests/parity $(AGAIN) $(ARGS)
+	$(PY) tools/parity.py $(ARGS)
 	PYTHONPATH=$(CURDIR)/src $(PYTEST) tests -m 'not parity and not corpus and not integration' $(AGAIN) $(ARGS)
 
 unit: setup
@@ -41,7 +42,7 @@ pure:
 	PYTHONPATH=$(CURDIR)/src $(PYTEST) tests -m 'not parity and not corpus and not integration' $(ARGS)
 
 parity: setup
-	$(PYTEST) tests/parity $(ARGS)
+	$(PY) tools/parity.py $(ARGS)
 
 corpus: setup
 	$(PY) tools/corpus_report.py $(ARGS)
