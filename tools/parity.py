@@ -2,8 +2,9 @@
 
     python tools/parity.py [pytest arguments]
 
-The proxies of a file live as long as it, and what they hold (token buckets, pools) does too, so that a single case cannot
-be tried again. On a loaded machine a timeout of some milliseconds may win the wrong race; a real difference fails twice.
+The proxies of a file live as long as it, and what they hold (token buckets, pools) does too, so that a single case
+cannot be tried again. On a loaded machine a timeout of some milliseconds may win the wrong race; a real difference
+fails twice.
 """
 
 from __future__ import annotations
