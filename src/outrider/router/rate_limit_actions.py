@@ -222,7 +222,7 @@ class RateLimitPolicy:
             entry = action.describe(request)
             if entry is None:
                 return None
-            if entry is not SKIPPED:
+            if entry != SKIPPED:
                 entries.append(entry)
         hits = self.hits
         if self.hits_format is not None:
