@@ -10,7 +10,7 @@ WORKDIR /src
 RUN python -m venv /opt/outrider
 COPY requirements.lock ./
 RUN /opt/outrider/bin/pip install --no-cache-dir -r requirements.lock
-COPY pyproject.toml setup.py README.md LICENSE ./
+COPY pyproject.toml setup.py README.md ./
 COPY tools ./tools
 COPY src ./src
 # A compiler that fails must fail the image: it should not be slow in silence.

@@ -1,6 +1,6 @@
 """CPU per request of Outrider, the real Envoy and nginx, in turn, in one run.
 
-    python benchmarks/bench.py [--seconds 4] [--rounds 3] [--only small,rich] [--no-nginx] [--pure]
+    python -m benchmarks.bench [--seconds 3] [--rounds 3] [--only small,rich] [--proxies outrider,envoy,nginx]
 
 Only ratios count: machines differ and are shared. CPU is user + system time of the whole process tree, read from /proc
 before and after each load; the load generator (wrk) and the upstream (nginx) are not counted.
