@@ -5,13 +5,13 @@ from __future__ import annotations
 from outrider.data.address import ip_address, pipe_address
 from outrider.data.header_map import RequestHeaderMap
 from outrider.http.forwarded import (
-    Cidr,
     CustomHeaderDetection,
     InternalAddressConfig,
     XffDetection,
     last_address_from_xff,
     parse_address,
 )
+from outrider.matching.cidr import CidrList, CidrRange
 
 REMOTE = ip_address("10.1.2.3", 4444)
 
@@ -39,7 +39,7 @@ def test_malformed_addresses_are_not_believed() -> None:
 
 
 def test_trusted_cidrs_skip_our_own_proxies() -> None:
-    detection = XffDetection(0, [Cidr("10.0.0.0", 8)], True)
+    detection = XffDetection(0, CidrList([CidrRange("10.0.0.0", 8)]), True)
     found = detection.detect(xff(b"9.9.9.9, 203.0.113.7, 10.9.9.9"), REMOTE)
     assert found is not None and found.address is not None and found.address.host == "203.0.113.7"
     assert detection.detect(xff(b"9.9.9.9"), ip_address("192.0.2.1", 1)) is None
@@ -57,9 +57,9 @@ def test_custom_header() -> None:
 
 
 def test_internal_addresses() -> None:
-    nothing = InternalAddressConfig(False, [])
+    nothing = InternalAddressConfig(False, CidrList([]))
     assert not nothing.is_internal(ip_address("127.0.0.1", 1))
-    some = InternalAddressConfig(True, [Cidr("10.0.0.0", 8), Cidr("fd00::", 8)])
+    some = InternalAddressConfig(True, CidrList([CidrRange("10.0.0.0", 8), CidrRange("fd00::", 8)]))
     assert some.is_internal(REMOTE)
     assert some.is_internal(ip_address("fd12::1", 1))
     assert not some.is_internal(ip_address("11.0.0.1", 1))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Final
 
 from outrider.access_log.formatter import CommandParser, LineFormatter, parse_format
 from outrider.access_log.json_format import parse_json_format
 from outrider.access_log.operation import FormatOp
 from outrider.access_log.syntax import LENGTH_ALLOWED, PARAMS_REQUIRED, FormatError, check_syntax
+from outrider.config.data_source import read_data_source
 from outrider.registry import ExtensionRegistry
 
 if TYPE_CHECKING:
@@ -72,25 +72,7 @@ def parse_format_string(view: View, context: Any) -> FormatString:
 
 def data_source_text(view: View) -> str:
     """What a `DataSource` holds, read now. Raises ConfigError."""
-    kind = view.which("specifier")
-    if kind == "inline_string":
-        return view.text(kind)
-    if kind == "inline_bytes":
-        return view.data(kind).decode("utf-8", "surrogateescape")
-    if kind == "environment_variable":
-        name = view.text(kind)
-        value = os.environ.get(name)
-        if value is None:
-            raise view.error(f"Environment variable doesn't exist: {name}", kind)
-        return value
-    if kind == "filename":
-        path = view.text(kind)
-        try:
-            with open(path, "rb") as file:
-                return file.read().decode("utf-8", "surrogateescape")
-        except OSError as error:
-            raise view.error(f"Invalid path: {path} ({error.strerror})", kind) from None
-    raise view.error("one of filename, inline_bytes, inline_string, environment_variable is required")
+    return read_data_source(view).decode("utf-8", "surrogateescape")
 
 
 def _without_query(command: str, argument: str, length: int | None) -> FormatOp | None:

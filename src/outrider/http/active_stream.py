@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from outrider.access_log import context as log_types
 from outrider.access_log.context import FormatContext
 from outrider.data import response_flag
+from outrider.data.field_values import has_token
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from outrider.data.header_names import (
     CONNECTION,
@@ -49,7 +50,6 @@ TIMER_REQUEST: Final = 1
 TIMER_HEADERS: Final = 2
 TIMER_MAX_DURATION: Final = 3
 TIMER_LOG: Final = 4
-TIMER_FLUSH: Final = 5
 
 _NANOS_PER_MS: Final = 1_000_000
 _CONTINUE_STATUS: Final = 100
@@ -254,7 +254,7 @@ class ActiveStream(FilterManager):
             # One request per connection, unless asked otherwise.
             self.saw_connection_close = wish is None or wish.lower() != b"keep-alive"
         elif wish is not None and b"close" in wish.lower():
-            self.saw_connection_close = has_token(headers, CONNECTION, b"close")
+            self.saw_connection_close = has_token(headers.get_joined(CONNECTION), b"close")
         wish = headers.single.get(PROXY_CONNECTION)
         if wish is not None and wish.lower() == b"close":
             self.saw_connection_close = True
@@ -308,7 +308,7 @@ class ActiveStream(FilterManager):
         if headers.method == b"CONNECT":
             kind = headers.protocol.lower() if headers.protocol else b"connect"
         else:
-            if not has_token(headers, CONNECTION, b"upgrade"):
+            if not has_token(headers.get_joined(CONNECTION), b"upgrade"):
                 return self.settings.chain
             kind = headers.single[UPGRADE].lower()
         self.is_upgrade = True
@@ -684,17 +684,6 @@ class _LocationModifier(LocalReplyModifier):
 
     def modify(self, headers: ResponseHeaderMap) -> None:
         headers.set(LOCATION, self.location)
-
-
-def has_token(headers: HeaderMap, name: bytes, token: bytes) -> bool:
-    """Whether the comma-separated field `name` holds `token` (lower case), RFC 9110 section 5.6.1."""
-    value = headers.get_joined(name)
-    if value is None:
-        return False
-    for part in value.lower().split(b","):
-        if part.strip() == token:
-            return True
-    return False
 
 
 def _expects_continue(headers: RequestHeaderMap) -> bool:

@@ -51,6 +51,7 @@ from outrider.http.path_normalization import (
 from outrider.http.referer import is_valid_referer
 from outrider.http.request_id import REQUEST_IDS, trace_reason
 from outrider.http.xfcc import ClientCertRules
+from outrider.matching.cidr import CidrList
 
 SERVER_OVERWRITE: Final = 0
 SERVER_APPEND_IF_ABSENT: Final = 1
@@ -125,7 +126,7 @@ class ConnManagerHeaderRules(HeaderRules):
         self.append_x_forwarded_port: bool = False
         self.represent_ipv4_as_mapped_ipv6: bool = False
         self.detections: list[OriginalIpDetection] = []
-        self.internal_addresses: InternalAddressConfig = InternalAddressConfig(False, [])
+        self.internal_addresses: InternalAddressConfig = InternalAddressConfig(False, CidrList([]))
         self.local_address: bytes = b"127.0.0.1"
         self.add_user_agent: bool = False
         self.service_cluster: bytes = b""
@@ -261,10 +262,9 @@ class ConnManagerHeaderRules(HeaderRules):
         single = headers.single
         # An upgrade is forwarded as it is.
         if not (UPGRADE in single and CONNECTION in single and b"upgrade" in single[CONNECTION].lower()):
-            wish = headers.get_joined(CONNECTION)
-            if wish is not None:
+            # The fields that it nominates have been taken away by the codec.
+            if CONNECTION in single:
                 headers.remove(CONNECTION)
-                _remove_nominated(headers, wish)
             if UPGRADE in single:
                 headers.remove(UPGRADE)
             te = headers.get_joined(TE)
@@ -377,22 +377,6 @@ class ConnManagerHeaderRules(HeaderRules):
 
     def mutate_response_trailers(self, trailers: HeaderMap) -> None:
         """Nothing is hop-by-hop in trailers that the codec lets pass."""
-
-
-def _remove_nominated(headers: RequestHeaderMap, wish: bytes) -> None:
-    """Fields that `Connection` names are hop-by-hop too; ordinary values need no look."""
-    if wish in (b"keep-alive", b"close", b"Keep-Alive", b"Close"):
-        return
-    for part in wish.lower().split(b","):
-        name = part.strip()
-        if name and name != TE and name not in _NEVER_NOMINATED:
-            headers.remove(name)
-
-
-# Naming these in `Connection` would let a client hide what the proxy itself relies on.
-_NEVER_NOMINATED: Final = frozenset(
-    [b"close", b"keep-alive", b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"upgrade"]
-)
 
 
 def _lists(value: bytes, token: bytes) -> bool:

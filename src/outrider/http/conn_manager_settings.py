@@ -138,7 +138,6 @@ class HcmSettings:
         # Defaults as documented by Envoy.
         self.idle_timeout_ms: int = 3_600_000
         self.stream_idle_timeout_ms: int = 300_000
-        self.stream_flush_timeout_ms: int = 0
         self.request_timeout_ms: int = 0
         self.request_headers_timeout_ms: int = 0
         self.max_connection_duration_ms: int = 0
@@ -150,6 +149,3 @@ class HcmSettings:
         self.max_requests_per_connection: int = 0
         # For the limits of premature resets; None in tests: the defaults.
         self.runtime: Runtime | None = None
-        # Send `x-request-id` etc. is the business of `header_rules`.
-        self.append_local_overload: bool = False
-        self.is_admin: bool = False

@@ -5,8 +5,6 @@ Source: Envoy documentation, "HTTP connection manager: statistics".
 
 from __future__ import annotations
 
-from typing import Final
-
 from outrider.network.connection import ConnectionStats
 from outrider.stats.metrics import UNIT_MILLISECONDS, Counter, Gauge, Histogram
 from outrider.stats.store import Scope
@@ -164,5 +162,3 @@ class HcmStats:
             self.cx_delayed_close_timeout,
         )
 
-
-STATUS_CLASSES: Final = 6

@@ -14,25 +14,7 @@ from mypy_extensions import mypyc_attr
 from outrider.data.address import KIND_IP, KIND_PIPE, Address
 from outrider.data.header_map import RequestHeaderMap
 from outrider.data.header_names import X_FORWARDED_FOR
-
-
-class Cidr:
-    """An address range."""
-
-    __slots__ = ("v6", "network", "shift")
-
-    def __init__(self, prefix: str, length: int) -> None:
-        """Raises ValueError for a malformed prefix. A length beyond the family's is cut to it."""
-        address = ipaddress.ip_address(prefix)
-        self.v6: bool = address.version == 6
-        width = address.max_prefixlen
-        self.shift: int = width - min(length, width)
-        self.network: int = int(address) >> self.shift
-
-    def contains(self, address: Address) -> bool:
-        if address.kind != KIND_IP or address.is_v6 != self.v6:
-            return False
-        return (address.packed() >> self.shift) == self.network
+from outrider.matching.cidr import CidrList
 
 
 class DetectedAddress:
@@ -62,7 +44,7 @@ class OriginalIpDetection:
 class XffDetection(OriginalIpDetection):
     """envoy.http.original_ip_detection.xff."""
 
-    def __init__(self, trusted_hops: int, trusted_cidrs: list[Cidr] | None, skip_xff_append: bool) -> None:
+    def __init__(self, trusted_hops: int, trusted_cidrs: CidrList | None, skip_xff_append: bool) -> None:
         self.trusted_hops = trusted_hops
         self.trusted_cidrs = trusted_cidrs
         self.skip_xff_append = skip_xff_append
@@ -78,7 +60,7 @@ class XffDetection(OriginalIpDetection):
     def _detect_by_cidr(self, headers: RequestHeaderMap, remote: Address) -> DetectedAddress | None:
         cidrs = self.trusted_cidrs
         assert cidrs is not None
-        if not _in_any(cidrs, remote):
+        if not cidrs.contains(remote):
             return None
         value = headers.get_joined(X_FORWARDED_FOR)
         if value is None:
@@ -89,7 +71,7 @@ class XffDetection(OriginalIpDetection):
             if address is None:
                 return None
             found = address
-            if not _in_any(cidrs, address):
+            if not cidrs.contains(address):
                 break
         if found is None:
             return None
@@ -117,13 +99,6 @@ class CustomHeaderDetection(OriginalIpDetection):
             rejected.reject_details = "rejecting_because_detection_failed"
             return rejected
         return None
-
-
-def _in_any(cidrs: list[Cidr], address: Address) -> bool:
-    for cidr in cidrs:
-        if cidr.contains(address):
-            return True
-    return False
 
 
 _PARSED: dict[bytes, Address | None] = {}
@@ -168,14 +143,14 @@ class InternalAddressConfig:
 
     __slots__ = ("unix_sockets", "cidrs")
 
-    def __init__(self, unix_sockets: bool, cidrs: list[Cidr]) -> None:
+    def __init__(self, unix_sockets: bool, cidrs: CidrList) -> None:
         self.unix_sockets = unix_sockets
         self.cidrs = cidrs
 
     def is_internal(self, address: Address) -> bool:
         if address.kind == KIND_PIPE:
             return self.unix_sockets
-        return _in_any(self.cidrs, address)
+        return self.cidrs.contains(address)
 
 
 def local_ip_address() -> bytes:

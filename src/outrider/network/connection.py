@@ -169,11 +169,9 @@ class Connection(TransportSocketCallbacks):
         "_connect_timer",
         "_closed_event",
         "connected",
-        "stopped_filters",
         "connect_start_ns",
         "connect_end_ns",
         "tls_end_ns",
-        "_pending_close_details",
         "_cork",
         "_corked",
     )
@@ -223,8 +221,6 @@ class Connection(TransportSocketCallbacks):
         # What came while reading was disabled.
         self._held: list[bytes | None] | None = None
         self._closed_event: int = -1
-        self.stopped_filters: bool = False
-        self._pending_close_details: str = ""
         cork = dispatcher.cork
         if not isinstance(cork, WriteCork):
             cork = WriteCork()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from outrider.data.field_values import has_token
 from outrider.data.header_map import HeaderMap, RequestHeaderMap
 from outrider.data.header_names import CONNECTION, TE, UPGRADE
 from outrider.matching.string_matcher import StringMatcher
@@ -105,18 +106,6 @@ def remove_tokens(headers: HeaderMap, tokens: list[bytes]) -> None:
         headers.set(CONNECTION, b",".join(left))
     else:
         headers.remove(CONNECTION)
-
-
-def has_token(value: bytes | None, token: bytes) -> bool:
-    """Whether a comma-separated value holds `token` (lower-case)."""
-    if value is None:
-        return False
-    if value == token:
-        return True
-    for part in value.lower().split(b","):
-        if part.strip(b" \t") == token:
-            return True
-    return False
 
 
 def is_upgrade(headers: HeaderMap) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from outrider.data.field_values import has_token
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from outrider.data.header_names import (
     ACCEPT_ENCODING,
@@ -25,7 +26,6 @@ from outrider.extensions.filters.http.accept_encoding import (
     OfferedCodings,
 )
 from outrider.extensions.filters.network.runtime_switch import RuntimeSwitch, runtime_switch
-from outrider.http.active_stream import has_token
 from outrider.http.filter import DATA_CONTINUE, DATA_STOP_NO_BUFFER, HEADERS_CONTINUE, HttpFilter, HttpFilterFactory
 from outrider.http.filter import TRAILERS_CONTINUE as _TRAILERS_CONTINUE
 from outrider.http.filter_registry import HTTP_FILTERS, route_config
@@ -205,7 +205,7 @@ class CompressorFilter(HttpFilter):
             and headers.status != 101
             and UPGRADE not in headers.single
             and settings.response.allows_type(headers)
-            and not has_token(headers, _CACHE_CONTROL, b"no-transform")
+            and not has_token(headers.get_joined(_CACHE_CONTROL), b"no-transform")
             and self._etag_allows(headers)
             and headers.get(_CONTENT_ENCODING) is None
             and headers.status not in settings.codes
@@ -311,7 +311,7 @@ def _add_vary(headers: ResponseHeaderMap) -> None:
     value = headers.get_joined(VARY)
     if not value:
         headers.set(VARY, b"Accept-Encoding")
-    elif not has_token(headers, VARY, b"accept-encoding"):
+    elif not has_token(headers.get_joined(VARY), b"accept-encoding"):
         headers.set(VARY, value + b", Accept-Encoding")
 
 

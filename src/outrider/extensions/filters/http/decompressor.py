@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from outrider.data.field_values import has_token
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from outrider.data.header_names import ACCEPT_ENCODING, CONTENT_LENGTH
 from outrider.extensions.compression.library import (
@@ -17,7 +18,6 @@ from outrider.extensions.compression.library import (
     DecompressorLibrary,
 )
 from outrider.extensions.filters.network.runtime_switch import RuntimeSwitch, runtime_switch
-from outrider.http.active_stream import has_token
 from outrider.http.filter import DATA_CONTINUE, DATA_STOP_NO_BUFFER, HEADERS_CONTINUE, HttpFilter, HttpFilterFactory
 from outrider.http.filter import TRAILERS_CONTINUE as _TRAILERS_CONTINUE
 from outrider.http.filter_registry import HTTP_FILTERS
@@ -132,7 +132,7 @@ class DecompressorFilter(HttpFilter):
         if (
             value is None
             or not direction.enabled.on()
-            or (not direction.ignore_no_transform and has_token(headers, _CACHE_CONTROL, b"no-transform"))
+            or (not direction.ignore_no_transform and has_token(headers.get_joined(_CACHE_CONTROL), b"no-transform"))
         ):
             direction.not_decompressed.inc()
             return None

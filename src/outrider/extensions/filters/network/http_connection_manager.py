@@ -29,7 +29,6 @@ from outrider.http.conn_manager_settings import (
 from outrider.http.conn_manager_stats import HcmStats, ListenerHttpStats
 from outrider.http.filter_registry import build_http_filter_chain
 from outrider.http.forwarded import (
-    Cidr,
     CustomHeaderDetection,
     InternalAddressConfig,
     OriginalIpDetection,
@@ -58,6 +57,7 @@ from outrider.http.xfcc import (
     SANITIZE_SET,
     ClientCertRules,
 )
+from outrider.matching.cidr import parse_cidr_list
 from outrider.native import load_http2
 from outrider.network.connection import Connection
 from outrider.network.filter import NetworkFilter
@@ -319,7 +319,7 @@ def _header_rules(config: View, context: FactoryContext, stats: HcmStats) -> Con
     rules.strip_trailing_host_dot = config.flag("strip_trailing_host_dot")
     internal = config.message("internal_address_config")
     if internal is not None:
-        ranges = [_cidr(view) for view in internal.messages("cidr_ranges")]
+        ranges = parse_cidr_list(internal.messages("cidr_ranges"))
         rules.internal_addresses = InternalAddressConfig(internal.flag("unix_sockets"), ranges)
     detections = config.messages("original_ip_detection_extensions")
     if detections:
@@ -357,20 +357,12 @@ def _client_cert_rules(config: View, context: FactoryContext) -> ClientCertRules
     return rules
 
 
-def _cidr(view: View) -> Cidr:
-    prefix = view.text("address_prefix")
-    try:
-        return Cidr(prefix, view.integer("prefix_len"))
-    except ValueError as error:
-        raise view.error(f"invalid IP address prefix '{prefix}'", "address_prefix") from error
-
-
 @ORIGINAL_IP_DETECTION.register(
     "envoy.http.original_ip_detection.xff", "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig"
 )
 def create_xff_detection(config: View, context: FactoryContext) -> OriginalIpDetection:
     trusted = config.message("xff_trusted_cidrs")
-    cidrs = None if trusted is None else [_cidr(view) for view in trusted.messages("cidrs")]
+    cidrs = None if trusted is None else parse_cidr_list(trusted.messages("cidrs"))
     hops = config.integer("xff_num_trusted_hops")
     if cidrs is not None and hops:
         raise config.error("Cannot set both xff_num_trusted_hops and xff_trusted_cidrs")
