@@ -23,12 +23,14 @@ RANKS = {
     "http": 6,
     "upstream": 7,
     "router": 8,
-    "extensions": 9,
-    "server": 10,
-    "demo": 11,
-    "testing": 11,
-    "cli": 12,
-    "__main__": 13,
+    "grpc": 9,
+    "xds": 10,
+    "extensions": 11,
+    "server": 12,
+    "demo": 13,
+    "testing": 13,
+    "cli": 14,
+    "__main__": 15,
 }
 # May name types of any rank, and nothing of it runs.
 ANYBODY = {"factory_context"}

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from outrider.access_log.file_writer import AccessLogManager
+    from outrider.config.init_manager import InitManager
     from outrider.config.runtime import Runtime
+    from outrider.config.subscription import SubscriptionFactory
     from outrider.data.shared_limit import SharedArena
     from outrider.event.dispatcher import Dispatcher
     from outrider.http.conn_manager_settings import DrainDecision
@@ -104,6 +106,11 @@ class FactoryContext:
         self.stat_prefix: str = ""
         # When connections of the listener being built are asked to go away; None outside listeners.
         self.drain_decision: DrainDecision | None = None
+        # Where configuration that changes comes from: config sources in main, main in a worker; None in validation.
+        self.subscriptions: SubscriptionFactory | None = None
+        # What must be there before that which is being built may serve (the server's, or a listener's own); None where
+        # nothing waits (workers: main has waited for them).
+        self.init_manager: InitManager | None = None
         # Called with each warning that configuration gives rise to.
         self.warn: Callable[[str], None] | None = None
         # Called when the overload manager or a limit wants the number of connections.
