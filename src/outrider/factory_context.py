@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from outrider.config.init_manager import InitManager
     from outrider.config.runtime import Runtime
     from outrider.config.subscription import SubscriptionFactory
+    from outrider.config.support import SupportPolicy
     from outrider.data.shared_limit import SharedArena
     from outrider.event.dispatcher import Dispatcher
     from outrider.http.conn_manager_settings import DrainDecision
@@ -111,6 +112,11 @@ class FactoryContext:
         # What must be there before that which is being built may serve (the server's, or a listener's own); None where
         # nothing waits (workers: main has waited for them).
         self.init_manager: InitManager | None = None
+        # What is to be called once that which is being built is gone: a removed listener or filter chain, a cluster, a
+        # route table. Who builds such a thing gives its parts a list of its own (`owned_by`) and empties it in the end.
+        self.on_close: list[Callable[[], None]] = []
+        # What is done about fields of discovered resources that nobody reads; None in workers: main has looked.
+        self.support: SupportPolicy | None = None
         # Called with each warning that configuration gives rise to.
         self.warn: Callable[[str], None] | None = None
         # Called when the overload manager or a limit wants the number of connections.
@@ -121,4 +127,10 @@ class FactoryContext:
         twin = FactoryContext.__new__(FactoryContext)
         twin.__dict__.update(self.__dict__)
         twin.scope = scope
+        return twin
+
+    def owned_by(self, on_close: list[Callable[[], None]]) -> FactoryContext:
+        """The same context for something that has an end of its own: `on_close` collects what is to be done then."""
+        twin = self.with_scope(self.scope)
+        twin.on_close = on_close
         return twin

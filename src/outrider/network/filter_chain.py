@@ -8,6 +8,7 @@ value that fits decides, and nothing is tried again further up. Each step is one
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from outrider.data.address import KIND_IP, KIND_PIPE, Address
@@ -36,7 +37,7 @@ class OverlapError(Exception):
 class FilterChain:
     """What a connection gets: a transport socket and network filters. Immutable."""
 
-    __slots__ = ("name", "transport_socket_factory", "connect_timeout_ms", "filter_factories", "metadata")
+    __slots__ = ("name", "transport_socket_factory", "connect_timeout_ms", "filter_factories", "metadata", "on_close")
 
     def __init__(
         self,
@@ -52,6 +53,15 @@ class FilterChain:
         # The handshake's time; 0 is unlimited.
         self.connect_timeout_ms = connect_timeout_ms
         self.metadata: dict[str, dict[str, object]] = metadata if metadata is not None else {}
+        # Ends the subscriptions of its parts, see FactoryContext.on_close.
+        self.on_close: list[Callable[[], None]] = []
+
+    def close(self) -> None:
+        """No connection will use the chain any more."""
+        callbacks = self.on_close
+        self.on_close = []
+        for callback in callbacks:
+            callback()
 
     def __repr__(self) -> str:
         return f"<FilterChain {self.name!r} {len(self.filter_factories)} filters>"

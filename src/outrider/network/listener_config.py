@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from outrider.config.view import View
@@ -86,6 +87,9 @@ class ListenerConfig:
         narrowed.traffic_direction = self.direction
         narrowed.drain_type = self.drain_type
         narrowed.listener_info = self.info
+        # What listener filters and access logs want to be told when the listener is gone; chains have lists of their own.
+        self.on_close: list[Callable[[], None]] = []
+        narrowed.on_close = self.on_close
         if not admin:
             self.scope.counter("extension_config_missing")
             self.scope.counter("network_extension_config_missing")
@@ -95,7 +99,13 @@ class ListenerConfig:
         self.matcher: FilterChainMatcher = self._read_filter_chains(view, narrowed)
 
     def close(self) -> None:
-        """Let go of the listener's stats."""
+        """Let go of subscriptions and stats. Chains that serve on (an update in place) were taken out of `chains`."""
+        callbacks = self.on_close
+        self.on_close = []
+        for callback in callbacks:
+            callback()
+        for chain in self.chains:
+            chain.close()
         self.scope.close()
 
     def _read_addresses(self, view: View) -> list[SocketAddressConfig]:
@@ -249,6 +259,8 @@ class ListenerConfig:
         return criteria
 
     def _read_chain(self, view: View, context: FactoryContext) -> FilterChain:
+        on_close: list[Callable[[], None]] = []
+        context = context.owned_by(on_close)
         transport = view.message("transport_socket")
         factory: TransportSocketFactory = RAW_BUFFER
         if transport is not None:
@@ -261,6 +273,7 @@ class ListenerConfig:
             view.millis("transport_socket_connect_timeout") or 0,
             metadata.struct_map("filter_metadata") if metadata is not None else {},
         )
+        chain.on_close = on_close
         self.chains.append(chain)
         return chain
 
