@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from outrider.data.shared_limit import SharedArena
     from outrider.event.dispatcher import Dispatcher
     from outrider.http.conn_manager_settings import DrainDecision
+    from outrider.server.admin.config_tracker import ConfigTracker
     from outrider.stats.store import Scope
     from outrider.upstream.cluster_manager import ClusterManager
 
@@ -117,6 +118,8 @@ class FactoryContext:
         self.on_close: list[Callable[[], None]] = []
         # What is done about fields of discovered resources that nobody reads; None in workers: main has looked.
         self.support: SupportPolicy | None = None
+        # What is shown in /config_dump: routes, secrets and extensions that were discovered. None in workers.
+        self.config_tracker: ConfigTracker | None = None
         # Called with each warning that configuration gives rise to.
         self.warn: Callable[[str], None] | None = None
         # Called when the overload manager or a limit wants the number of connections.
