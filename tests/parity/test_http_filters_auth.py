@@ -168,6 +168,17 @@ CORS_HOSTS = f"""
     typed_per_filter_config: {{envoy.filters.http.cors: {{"@type": {PER_FILTER}cors.v3.CorsPolicy, forward_not_matching_preflights: false}}}}
   - {{match: {{prefix: /}}, route: {{cluster: up}}}}
 """
+OLD_CORS_HOSTS = """
+- name: all
+  domains: ["*"]
+  cors: {allow_origin_string_match: [{exact: "https://good.test"}], allow_methods: GET, max_age: "9", allow_credentials: true}
+  routes:
+  - match: {prefix: /narrow}
+    route: {cluster: up, cors: {allow_origin_string_match: [{exact: "https://bad.test"}], expose_headers: x-b}}
+  - match: {prefix: /off}
+    route: {cluster: up, cors: {filter_enabled: {default_value: {numerator: 0}}}}
+  - {match: {prefix: /}, route: {cluster: up}}
+"""
 CSRF = [http_filter("envoy.filters.http.csrf", "csrf.v3.CsrfPolicy", f"{{filter_enabled: {ALWAYS}, additional_origins: [{{suffix: .friend.test}}]}}")]
 CSRF_HOSTS = f"""
 - name: all
@@ -225,6 +236,7 @@ GROUP = SideConfig(
             network_rbac("net_each", NETWORK_EACH),
             network_rbac("net_delay", NETWORK_DELAY),
             auth("cors", CORS, CORS_HOSTS),
+            auth("cors_old", CORS, OLD_CORS_HOSTS),
             auth("csrf", CSRF, CSRF_HOSTS),
             auth("basic", BASIC, BASIC_HOSTS),
             auth("basic_lax", BASIC_LAX),
@@ -299,6 +311,11 @@ CORS_CASES = [
     Case("cors_star_preflight", request("OPTIONS", "/star", "test", [BAD, ASKS]), listener="cors"),
     Case("cors_shadow", request("OPTIONS", "/shadow", "test", [GOOD, ASKS]), listener="cors", expect_stats=["http.cors.cors.origin_valid"]),
     Case("cors_off", request("OPTIONS", "/off", "test", [GOOD, ASKS]), listener="cors"),
+    Case("cors_old_good", get("/", "test", GOOD), listener="cors_old"),
+    Case("cors_old_preflight", request("OPTIONS", "/", "test", [GOOD, ASKS]), listener="cors_old"),
+    Case("cors_old_route", get("/narrow", "test", BAD), listener="cors_old"),
+    Case("cors_old_route_host", get("/narrow", "test", GOOD), listener="cors_old"),
+    Case("cors_old_off", get("/off", "test", GOOD), listener="cors_old"),
     Case("cors_no_route_config", get("/", "test", GOOD), 403, listener="rbac_tree"),
     Case("csrf_get", get("/", "test", BAD), listener="csrf"),
     Case("csrf_same", post("/", "test", ("origin", "http://test")), listener="csrf", expect_stats=["http.csrf.csrf.request_valid"]),

@@ -47,8 +47,9 @@ class TlsParameters:
         given = view.texts("cipher_suites")
         if given:
             self.suites = _read_suites(given, view)
-        groups = view.texts("ecdh_curves")
-        if groups:
+        # An entry may itself be a list: Envoy joins them with colons.
+        groups = ":".join(view.texts("ecdh_curves")).split(":")
+        if groups != [""]:
             self.groups = groups
             if any(group not in _GROUPS for group in groups) or not _accepted(lib.SSL_CTX_set1_curves_list, groups):
                 raise view.error(f"Failed to initialize ECDH curves {':'.join(groups)}", "ecdh_curves")

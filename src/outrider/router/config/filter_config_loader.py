@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from outrider.config.view import View
     from outrider.factory_context import FactoryContext
 
+OLD_CORS: Final = "envoy.config.route.v3.CorsPolicy"
+"""Where the policies of the deprecated fields `cors` stand among the filter configurations: under their type."""
+
 _WRAPPER: Final = "envoy.config.route.v3.FilterConfig"
 
 
@@ -50,3 +53,13 @@ def load_filter_configs(view: View, context: FactoryContext, above: FilterConfig
                 f"Didn't find a registered implementation for '{name}' with type URL: '{config.type_name}'"
             )
     return above.below(configs, flags)
+
+
+def load_old_cors(view: View, context: FactoryContext, above: FilterConfigs) -> FilterConfigs:
+    """`above` with the deprecated field `cors` of a virtual host or a route action. Raises ConfigError.
+
+    Envoy's filter looks at these policies where `typed_per_filter_config` has none.
+    """
+    policy = view.message("cors")
+    assert policy is not None
+    return above.below({OLD_CORS: create_route_config(OLD_CORS, policy, context)}, {})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from outrider.config.load import paused_collector
 from outrider.matching.header_matcher import parse_header_matchers
-from outrider.router.config.filter_config_loader import load_filter_configs
+from outrider.router.config.filter_config_loader import load_filter_configs, load_old_cors
 from outrider.router.config.filter_configs import NO_FILTER_CONFIGS, FilterConfigs
 from outrider.router.config.header_edits import LevelEdits, load_level
 from outrider.router.config.match_loader import set_fields
@@ -85,6 +85,8 @@ class _ConfigLoader:
         loader.filter_configs = self.filter_configs
         if "typed_per_filter_config" in present:
             loader.filter_configs = load_filter_configs(view, context, self.filter_configs)
+        if "cors" in present:
+            loader.filter_configs = load_old_cors(view, context, loader.filter_configs)
         loader.max_body = self.max_body
         loader.shadow_policies = self.shadow_policies
         if "request_mirror_policies" in present:

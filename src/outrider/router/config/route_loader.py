@@ -8,7 +8,7 @@ from outrider.access_log.format_string import parse_format_string
 from outrider.config.errors import ConfigError
 from outrider.matching.runtime_fraction import fractional_percent
 from outrider.router.config.action_loader import load_body, load_host_rewrite, load_path_rewrite, load_redirect
-from outrider.router.config.filter_config_loader import load_filter_configs
+from outrider.router.config.filter_config_loader import load_filter_configs, load_old_cors
 from outrider.router.config.filter_configs import NO_FILTER_CONFIGS, FilterConfigs
 from outrider.router.config.header_edits import NO_EDITS, LevelEdits, load_level, request_order, response_order
 from outrider.router.config.internal_redirect import InternalRedirectPolicy
@@ -73,6 +73,7 @@ class RouteLoader:
         match = load_match(match_view, self.context)
         kind = view.which("action")
         route: Route
+        action: View | None = None
         if kind == "route":
             action = view.message(kind)
             assert action is not None
@@ -93,6 +94,8 @@ class RouteLoader:
         else:
             raise view.error("value is required", "action")
         self._load_common(view, present, route)
+        if kind == "route" and action is not None and action.has("cors"):
+            route.filter_configs = load_old_cors(action, self.context, route.filter_configs)
         if isinstance(route, RouteEntry) and not route.shadow_policies:
             route.shadow_policies = self.shadow_policies
         if isinstance(route, WeightedClustersRoute):

@@ -13,6 +13,7 @@ from outrider.http.filter import HEADERS_CONTINUE, HEADERS_STOP_ITERATION, HttpF
 from outrider.http.filter_registry import HTTP_FILTERS, route_config
 from outrider.matching.runtime_fraction import RuntimeFraction, runtime_fraction
 from outrider.matching.string_matcher import StringMatcher, parse_string_matcher
+from outrider.router.config.filter_config_loader import OLD_CORS
 
 if TYPE_CHECKING:
     from outrider.config.view import View
@@ -150,7 +151,10 @@ class CorsFilter(HttpFilter):
         if not origin:
             return HEADERS_CONTINUE
         route = self.manager.route()
-        policy = None if route is None else self.config.policy(route.per_filter_configs(self.config_name))
+        policy = None
+        if route is not None:
+            levels = route.per_filter_configs(self.config_name)
+            policy = self.config.policy(levels or route.per_filter_configs(OLD_CORS))
         if policy is None:
             return HEADERS_CONTINUE
         enabled = policy.filter_enabled is None or policy.filter_enabled.enabled(getrandbits(64))
@@ -215,6 +219,7 @@ def create(config: View, context: FactoryContext) -> HttpFilterFactory:
     return CorsFilterFactory(CorsConfig(context.scope))
 
 
+@route_config(OLD_CORS)
 @route_config(POLICY_TYPE)
 def create_policy(config: View, context: FactoryContext) -> CorsPolicy:
     """Raises ConfigError."""
