@@ -29,15 +29,15 @@ def main() -> int:
         return 1
     scenario = next(each for each in SCENARIOS if each.name == options.scenario)
     with tempfile.TemporaryDirectory(prefix="outrider-profile-") as name, Upstream(Path(name)) as upstream:
-        proxy = Outrider(scenario, upstream.port, Path(name))
+        proxy = Outrider(scenario, upstream)
         proxy.start()
         try:
-            scenario.load(proxy.port, 1.0)
+            scenario.load.run(proxy.port, 1.0)
             data = Path(name) / "perf.data"
             pids = ",".join(str(pid) for pid in proxy.pids())
             command = ["perf", "record", "-g", "-F", "2000", "-o", str(data), "-p", pids, "--", "sleep"]
             recorder = subprocess.Popen([*command, str(options.seconds)], stderr=subprocess.DEVNULL)
-            scenario.load(proxy.port, options.seconds + 1)
+            scenario.load.run(proxy.port, options.seconds + 1)
             recorder.wait()
         finally:
             proxy.stop()

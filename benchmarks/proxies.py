@@ -5,12 +5,15 @@ from __future__ import annotations
 import glob
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+from benchmarks.configs import Place
 from benchmarks.scenarios import Scenario
-from benchmarks.upstream import free_port, wait_port
+from benchmarks.upstream import Upstream, free_port, wait_port
 
 ROOT = Path(__file__).resolve().parent.parent
 TICK = os.sysconf("SC_CLK_TCK")
@@ -28,12 +31,19 @@ def find_envoy() -> str | None:
 class Proxy:
     """One proxy serving one scenario."""
 
-    def __init__(self, scenario: Scenario, upstream_port: int, folder: Path) -> None:
+    def __init__(self, scenario: Scenario, upstream: Upstream, workers: int = 0) -> None:
         self.scenario = scenario
-        self.upstream_port = upstream_port
-        self.folder = folder
+        self.folder = upstream.folder
+        self.workers = workers or scenario.workers
         self.port = free_port()
+        who = type(self).__name__.lower()
+        self.place = Place(self.port, upstream.port, upstream.h2_port, upstream.udp_port, self.folder, who)
         self.process: subprocess.Popen[bytes] | None = None
+
+    def config_path(self, suffix: str, text: str) -> Path:
+        path = self.folder / f"{self.place.who}-{self.scenario.name}.{suffix}"
+        path.write_text(text)
+        return path
 
     def supported(self) -> bool:
         return True
@@ -41,10 +51,37 @@ class Proxy:
     def command(self) -> list[str]:
         raise NotImplementedError
 
-    def start(self) -> None:
-        log = (self.folder / f"{type(self).__name__}-{self.scenario.name}.log").open("wb")
-        self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=ROOT)
-        wait_port(self.port)
+    def start(self) -> float:
+        """Start it; returns after how many seconds it took connections. Raises OSError when it does not."""
+        log = (self.folder / f"{self.place.who}-{self.scenario.name}.log").open("wb")
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+        command = self.command()
+        begin = time.monotonic()
+        self.process = subprocess.Popen(
+            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=ROOT, env=environment
+        )
+        if self.scenario.udp:
+            self._wait_datagrams()
+        else:
+            wait_port(self.port)
+        return time.monotonic() - begin
+
+    def _wait_datagrams(self) -> None:
+        """An echo comes back: it is ready."""
+        assert self.process is not None
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.settimeout(0.05)
+            probe.connect(("127.0.0.1", self.port))
+            for _ in range(100):
+                try:
+                    probe.send(b"ready?")
+                    probe.recv(100)
+                    return
+                except OSError:
+                    if self.process.poll() is not None:
+                        break
+                    time.sleep(0.05)
+        raise OSError(f"{self.place.who} does not echo datagrams")
 
     def stop(self) -> None:
         if self.process is not None:
@@ -96,43 +133,32 @@ class Proxy:
 
 class Outrider(Proxy):
     def command(self) -> list[str]:
-        path = self.folder / f"outrider-{self.scenario.name}.yaml"
-        path.write_text(self.scenario.config(self.port, self.upstream_port, self.folder, "outrider"))
-        return [sys.executable, "-m", "outrider", "-c", str(path), "--concurrency", "1", "-l", "error"]
+        path = self.config_path("yaml", self.scenario.config(self.place))
+        return [sys.executable, "-m", "outrider", "-c", str(path), "--concurrency", str(self.workers), "-l", "error"]
 
 
 class Envoy(Proxy):
     def command(self) -> list[str]:
-        path = self.folder / f"envoy-{self.scenario.name}.yaml"
-        path.write_text(self.scenario.config(self.port, self.upstream_port, self.folder, "envoy"))
+        path = self.config_path("yaml", self.scenario.config(self.place))
         envoy = find_envoy()
         assert envoy is not None
-        return [envoy, "-c", str(path), "--concurrency", "1", "-l", "error", "--disable-hot-restart"]
+        workers = str(self.workers)
+        return [envoy, "-c", str(path), "--concurrency", workers, "-l", "error", "--disable-hot-restart"]
 
 
 class Nginx(Proxy):
     def supported(self) -> bool:
-        return self.scenario.nginx and shutil.which("nginx") is not None
+        return self.scenario.nginx is not None and shutil.which("nginx") is not None
 
     def command(self) -> list[str]:
-        path = self.folder / f"nginx-{self.scenario.name}.conf"
-        path.write_text(
-            f"""
+        assert self.scenario.nginx is not None
+        text = f"""
 worker_processes 1; daemon off; master_process off;
 pid {self.folder}/nginx-{self.scenario.name}.pid; error_log {self.folder}/nginx.err;
 events {{ worker_connections 4096; }}
-http {{
-  access_log off; keepalive_requests 1000000000; client_max_body_size 100m; client_body_buffer_size 256k;
-  client_body_temp_path {self.folder}/nb; proxy_temp_path {self.folder}/np; fastcgi_temp_path {self.folder}/nf;
-  uwsgi_temp_path {self.folder}/nu; scgi_temp_path {self.folder}/ns;
-  upstream up {{ server 127.0.0.1:{self.upstream_port}; keepalive 256; keepalive_requests 1000000000; }}
-  server {{
-    listen 127.0.0.1:{self.port} backlog=4096;
-    location / {{ proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering on; }}
-  }}
-}}
+{self.scenario.nginx(self.place)}
 """
-        )
+        path = self.config_path("conf", text)
         return [shutil.which("nginx") or "nginx", "-c", str(path), "-e", str(self.folder / "nginx.err")]
 
 

@@ -1,4 +1,4 @@
-"""The upstream of all measurements: nginx with fixed answers."""
+"""The upstream of all measurements: nginx with fixed answers, over HTTP/1 and HTTP/2, and an echo of datagrams."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import TracebackType
+
+ROOT = Path(__file__).resolve().parent.parent
 
 CONFIG = """
 worker_processes 1;
@@ -34,8 +37,22 @@ http {{
     location /echo {{ return 200 "ok"; }}
     location / {{ return 200 "{body}"; }}
   }}
+  server {{
+    listen 127.0.0.1:{h2_port} http2 backlog=4096;
+    http2_max_concurrent_streams 1024;
+    location /big {{ alias {folder}/big; }}
+    location /bench.Echo/ {{
+      default_type application/grpc;
+      add_trailer grpc-status 0;
+      return 200 "{message}";
+    }}
+    location / {{ return 200 "{body}"; }}
+  }}
 }}
 """
+
+# The gRPC scenario's answer. The proxies do not look into messages, and a zero byte cannot be written in the file above.
+MESSAGE = "x" * 37
 
 
 def free_port() -> int:
@@ -57,25 +74,45 @@ def wait_port(port: int, seconds: float = 20.0) -> None:
 
 
 class Upstream:
-    """nginx on a free port: / answers 1 KiB, /big 1 MiB, /echo two bytes."""
+    """nginx on free ports: / answers 1 KiB, /big 1 MiB, /echo two bytes, /bench.Echo/ a gRPC response.
+
+    The folder gets a key and a certificate for the proxies too.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
+        self.h2_port = free_port()
+        self.udp_port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        self._echo: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Upstream:
         (self.folder / "big").write_bytes(os.urandom(1024 * 1024))
         path = self.folder / "upstream.conf"
-        path.write_text(CONFIG.format(folder=self.folder, port=self.port, body="x" * 1024))
+        path.write_text(
+            CONFIG.format(
+                folder=self.folder, port=self.port, h2_port=self.h2_port, body="x" * 1024, message=MESSAGE
+            )
+        )
+        self._make_certificate()
         nginx = shutil.which("nginx") or "/usr/sbin/nginx"
         self._process = subprocess.Popen([nginx, "-c", str(path), "-e", str(self.folder / "upstream.err")])
+        self._echo = subprocess.Popen([sys.executable, "-m", "benchmarks.echo", str(self.udp_port)], cwd=ROOT)
         wait_port(self.port)
         return self
+
+    def _make_certificate(self) -> None:
+        """P-256, which is what servers use who count handshakes."""
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        command += ["-days", "30", "-subj", "/CN=localhost", "-keyout", str(self.folder / "server.key")]
+        command += ["-out", str(self.folder / "server.crt")]
+        subprocess.run(command, check=True, capture_output=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        for process in (self._process, self._echo):
+            if process is not None:
+                process.kill()
+                process.wait()
