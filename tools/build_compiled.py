@@ -61,6 +61,10 @@ COLD = {
     "router/config/policy_loader.py",
     "router/config/route_config_loader.py",
     "router/config/route_loader.py",
+    "router/rds.py",
+    "router/route_source.py",
+    "router/scoped_routes.py",
+    "router/vhds.py",
 }
 
 

@@ -61,6 +61,15 @@ class HeaderRules:
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
+class RouteUpdateWaiter:
+    """Somebody who has asked for a route that is not there yet (`RouteProvider.request_update`)."""
+
+    def on_route_update(self, found: bool) -> None:
+        """The answer is in force: look again. `found` False: there is no such thing, or asking is not possible."""
+        raise NotImplementedError
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RouteProvider:
     """Where the routes come from: fixed, or discovered (RDS), then `route_config` changes."""
 
@@ -70,8 +79,15 @@ class RouteProvider:
         raise NotImplementedError
 
     def internal_only_headers(self) -> list[bytes]:
-        """Headers (lower case) that external requests must not bring along."""
+        """Headers (lower case) that external requests must not bring along; changes in place with the routes."""
         return []
+
+    def request_update(self, headers: RequestHeaderMap, waiter: RouteUpdateWaiter) -> bool:
+        """Discover what the request's route lacks (VHDS, scopes on demand). False: nothing can be discovered."""
+        return False
+
+    def forget(self, waiter: RouteUpdateWaiter) -> None:
+        """The waiter's request is over."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -1,17 +1,13 @@
-"""Where a connection manager's routes come from: written in its configuration, for now."""
+"""Where a connection manager's routes come from, as its streams see it: fixed, or in a holder that discovery fills."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from mypy_extensions import mypyc_attr
 
 from outrider.data.header_map import RequestHeaderMap
 from outrider.data.stream_info import StreamInfo
-from outrider.http.conn_manager_settings import RouteProvider
+from outrider.http.conn_manager_settings import RouteProvider, RouteUpdateWaiter
 from outrider.router.config.route_config import RouteConfig
-
-if TYPE_CHECKING:
-    from outrider.config.view import View
-    from outrider.factory_context import FactoryContext
 
 
 class StaticRouteProvider(RouteProvider):
@@ -27,12 +23,64 @@ class StaticRouteProvider(RouteProvider):
         return self.config.internal_only_headers
 
 
-def create_route_provider(config: View, context: FactoryContext) -> RouteProvider:
-    """The provider that an HttpConnectionManager's `route_specifier` asks for. Raises ConfigError.
+@mypyc_attr(allow_interpreted_subclasses=True)
+class OnDemandHosts:
+    """Virtual hosts that are asked for when the first request for them comes (VHDS)."""
 
-    `rds` and `scoped_routes` are not read, and therefore refused by the check for unsupported fields.
-    """
-    routes = config.message("route_config")
-    if routes is None:
-        return StaticRouteProvider(RouteConfig(""))
-    return StaticRouteProvider(RouteConfig.from_view(routes, context))
+    def request(self, host: str, waiter: RouteUpdateWaiter) -> None:
+        """Ask for the virtual host of an authority; `waiter` is told when the answer is in force."""
+        raise NotImplementedError
+
+    def forget(self, waiter: RouteUpdateWaiter) -> None:
+        """The request is over."""
+        raise NotImplementedError
+
+
+class RouteHolder:
+    """The route table of one name, whichever it is at the moment; requests that have their route keep it."""
+
+    __slots__ = ("config", "on_demand_hosts", "internal_only_headers")
+
+    def __init__(self) -> None:
+        # None: nothing has arrived yet.
+        self.config: RouteConfig | None = None
+        # There while the route configuration says `vhds`.
+        self.on_demand_hosts: OnDemandHosts | None = None
+        # One list for good, so that it can be shared; changed in place.
+        self.internal_only_headers: list[bytes] = []
+
+    def replace(self, config: RouteConfig | None) -> None:
+        """Put another table in force."""
+        self.config = config
+        self.internal_only_headers[:] = config.internal_only_headers if config is not None else []
+
+
+class DiscoveredRouteProvider(RouteProvider):
+    """`rds`: the table comes later, and changes."""
+
+    def __init__(self, holder: RouteHolder) -> None:
+        self.holder = holder
+
+    def match(self, headers: RequestHeaderMap, info: StreamInfo, random_value: int) -> object:
+        config = self.holder.config
+        return None if config is None else config.route(headers, info, random_value)
+
+    def internal_only_headers(self) -> list[bytes]:
+        return self.holder.internal_only_headers
+
+    def request_update(self, headers: RequestHeaderMap, waiter: RouteUpdateWaiter) -> bool:
+        return request_host(self.holder, headers, waiter)
+
+    def forget(self, waiter: RouteUpdateWaiter) -> None:
+        hosts = self.holder.on_demand_hosts
+        if hosts is not None:
+            hosts.forget(waiter)
+
+
+def request_host(holder: RouteHolder, headers: RequestHeaderMap, waiter: RouteUpdateWaiter) -> bool:
+    """Ask for the virtual host of a request, where its table discovers them on demand."""
+    hosts = holder.on_demand_hosts
+    if hosts is None:
+        return False
+    hosts.request(headers.authority.decode("utf-8", "replace").lower(), waiter)
+    return True

@@ -63,7 +63,7 @@ from outrider.network.connection import Connection
 from outrider.network.filter import NetworkFilter
 from outrider.network.filter_registry import NETWORK_FILTERS, NetworkFilterFactory
 from outrider.registry import ExtensionRegistry
-from outrider.router.route_provider import create_route_provider
+from outrider.router.route_source import create_route_provider
 from outrider.stats.store import Scope
 
 if TYPE_CHECKING:

@@ -1,0 +1,139 @@
+"""RDS: route tables by name, shared by the connection managers that ask for the same one from the same source.
+
+Source: Envoy documentation, "Route discovery service (RDS)"; `RdsRouteConfigSubscription`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from outrider.config.discovered import DiscoveredResource, known_resources, pack, source_key, stamp
+from outrider.config.subscription import Resource
+from outrider.router.config.route_config import RouteConfig
+from outrider.router.route_provider import DiscoveredRouteProvider, RouteHolder
+from outrider.router.vhds import VirtualHostDiscovery
+from outrider.stats.metrics import Counter, Gauge
+
+if TYPE_CHECKING:
+    from outrider.config.view import View
+    from outrider.factory_context import FactoryContext
+
+ROUTE_CONFIGURATION: Final = "envoy.config.route.v3.RouteConfiguration"
+
+
+class RouteDiscovery(DiscoveredResource):
+    """One route configuration of one source."""
+
+    dump_kind = "routes"
+
+    def __init__(self, context: FactoryContext, source: View, name: str, stat_prefix: str, key: str) -> None:
+        # What lies in the tables outlives the connection manager that was the first to ask: nothing of its own.
+        context = context.owned_by([])
+        scope = context.root_scope.scope(f"{stat_prefix}rds.{name}")
+        super().__init__(
+            context, source, ROUTE_CONFIGURATION, name, scope, key, f"RdsRouteConfigSubscription RDS init {name}"
+        )
+        self.stat_prefix = stat_prefix
+        self.holder = RouteHolder()
+        self.config_reload: Counter = scope.counter("config_reload")
+        self.config_reload_time_ms: Gauge = scope.gauge("config_reload_time_ms", accumulate=False)
+        self.update_empty: Counter = scope.counter("update_empty")
+        self._next: RouteConfig | None = None
+        self._next_hosts: VirtualHostDiscovery | None = None
+        self.hosts: VirtualHostDiscovery | None = None
+
+    def wrong_count(self, count: int) -> str:
+        return f"Unexpected RDS resource length: {count}" if count else ""
+
+    def wrong_name(self, name: str) -> str:
+        return f"Unexpected RDS configuration (expecting {self.name}): {name}"
+
+    def on_empty(self) -> None:
+        self.update_empty.inc()
+
+    def accept(self, resource: Resource) -> None:
+        view = resource.view
+        source = _vhds_source(view)
+        hosts = self.hosts
+        if source is None:
+            hosts = None
+        elif hosts is None or hosts.key != source_key(self.name, source):
+            hosts = VirtualHostDiscovery(self.context, source, self.name, self.stat_prefix, self)
+        try:
+            if hosts is None:
+                self._next = RouteConfig.from_view(view, self.context, False)
+            else:
+                self._next = hosts.build(view, resource.packed)
+        except Exception:
+            if hosts is not None and hosts is not self.hosts:
+                hosts.close()
+            raise
+        self._next_hosts = hosts
+
+    def applied(self) -> None:
+        old = self.hosts
+        self.hosts = self._next_hosts
+        self._next_hosts = None
+        self.holder.on_demand_hosts = self.hosts.waiters if self.hosts is not None else None
+        self.put_in_force(self._next)
+        self._next = None
+        if old is not None and old is not self.hosts:
+            old.close()
+        if self.hosts is not None:
+            self.hosts.start()
+
+    def put_in_force(self, config: RouteConfig | None) -> None:
+        """From now on requests are routed by another table."""
+        self.holder.replace(config)
+        self.config_reload.inc()
+        self.config_reload_time_ms.set(int(time.time() * 1000))
+        self.tell()
+
+    def be_ready(self) -> None:
+        # A table that discovers its hosts is ready with their first answer.
+        if self.hosts is None or self.hosts.answered:
+            super().be_ready()
+
+    def show(self, dump: Any, matches: Callable[[str], bool]) -> None:
+        if self.packed is None or not matches(self.name):
+            return
+        entry = dump.dynamic_route_configs.add()
+        entry.version_info = self.version
+        packed = self.packed if self.hosts is None else self.hosts.whole(self.packed)
+        pack(entry.route_config, ROUTE_CONFIGURATION, packed)
+        stamp(entry.last_updated, self.updated)
+
+    def on_released(self) -> None:
+        if self.hosts is not None:
+            self.hosts.close()
+
+
+def _vhds_source(view: View) -> View | None:
+    vhds = view.message("vhds")
+    return vhds.message("config_source") if vhds is not None else None
+
+
+def find_routes(context: FactoryContext, source: View, name: str, stat_prefix: str) -> RouteDiscovery:
+    """The route configuration of that name from that source, made if nobody uses it yet. Raises ConfigError."""
+    key = source_key(name, source)
+    found = known_resources(context, RouteDiscovery).get(key)
+    if found is None:
+        return RouteDiscovery(context, source, name, stat_prefix, key)
+    # The first one has looked at it.
+    source.take()
+    return found
+
+
+def discover_routes(view: View, context: FactoryContext) -> DiscoveredRouteProvider:
+    """The provider of a connection manager's `rds`. Raises ConfigError."""
+    source = view.message("config_source")
+    assert source is not None
+    name = view.text("route_config_name")
+    if not name:
+        # `xdstp://` names alone may come without a source; none may be without a name.
+        raise view.error("is required", "route_config_name")
+    routes = find_routes(context, source, name, context.stat_prefix)
+    routes.use(context)
+    return DiscoveredRouteProvider(routes.holder)

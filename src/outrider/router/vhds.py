@@ -1,0 +1,171 @@
+"""VHDS: virtual hosts of a route configuration that come one by one, also when the first request asks for them.
+
+Source: Envoy documentation, "Virtual Host Discovery Service (VHDS)"; `VhdsSubscription`, `RouteConfigUpdateReceiver`.
+Resources are named `<route configuration>/<host>`; their aliases are the hosts that were asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from outrider.config import api
+from outrider.config.discovered import source_key
+from outrider.config.errors import ConfigError
+from outrider.config.subscription import CONNECTION_FAILURE, Resource, Subscription, SubscriptionCallbacks
+from outrider.config.view import View
+from outrider.http.conn_manager_settings import RouteUpdateWaiter
+from outrider.router.config.route_config import RouteConfig
+from outrider.router.route_provider import OnDemandHosts
+
+if TYPE_CHECKING:
+    from outrider.factory_context import FactoryContext
+    from outrider.router.rds import RouteDiscovery
+
+VIRTUAL_HOST: Final = "envoy.config.route.v3.VirtualHost"
+ROUTE_CONFIGURATION: Final = "envoy.config.route.v3.RouteConfiguration"
+
+
+class VirtualHostDiscovery(SubscriptionCallbacks):
+    """The discovered virtual hosts of one route configuration."""
+
+    def __init__(
+        self, context: FactoryContext, source: View, name: str, stat_prefix: str, owner: RouteDiscovery
+    ) -> None:
+        """Raises ConfigError."""
+        self.context = context
+        self.name = name
+        self.owner = owner
+        self.key = source_key(name, source)
+        api_source = source.message("api_config_source")
+        is_ads = source.which("config_source_specifier") == "ads"
+        if not is_ads and (api_source is None or api_source.enum("api_type") not in ("DELTA_GRPC", "AGGREGATED_DELTA_GRPC")):
+            raise ConfigError("vhds: only 'DELTA_GRPC' is supported as an api_type.")
+        self.scope = context.root_scope.scope(f"{stat_prefix}vhds.{name}")
+        self.config_reload = self.scope.counter("config_reload")
+        self.config_reload_time_ms = self.scope.gauge("config_reload_time_ms", accumulate=False)
+        # Serialized virtual hosts by the name of their resource, as they came.
+        self.hosts: dict[str, bytes] = {}
+        self.answered = False
+        self.waiters = HostWaiters(self)
+        self._base: bytes = b""
+        self._started = False
+        self.subscription: Subscription | None = None
+        if context.subscriptions is not None:
+            self.subscription = context.subscriptions.subscribe(source, VIRTUAL_HOST, self, self.scope)
+
+    def build(self, view: View, packed: bytes) -> RouteConfig:
+        """The table of a new route configuration, with the hosts that are known. Raises ConfigError."""
+        # The source has been read by the subscription.
+        view.accept("vhds")
+        config = self._merged(view, packed, self.hosts)
+        self._base = packed
+        return config
+
+    def start(self) -> None:
+        """Begin to ask, once."""
+        if self._started or self.subscription is None:
+            return
+        self._started = True
+        self.subscription.start([self.name])
+
+    def request(self, host: str) -> None:
+        """Ask for one more host."""
+        if self.subscription is not None:
+            self.subscription.request_on_demand([f"{self.name}/{host}"])
+
+    def on_state(self, resources: list[Resource], version: str) -> None:
+        self.on_delta(resources, [name for name in self.hosts if name not in {each.name for each in resources}], version)
+
+    def on_delta(self, added: list[Resource], removed: list[str], version: str) -> None:
+        hosts = dict(self.hosts)
+        for name in removed:
+            hosts.pop(name, None)
+        for resource in added:
+            # One without content says that there is no such host.
+            if resource.packed:
+                hosts[resource.name] = resource.packed
+        if hosts != self.hosts:
+            config = self._merged(None, self._base, hosts)
+            self.hosts = hosts
+            self.config_reload.inc()
+            self.config_reload_time_ms.set(int(time.time() * 1000))
+            self.owner.put_in_force(config)
+        self._answered()
+        for resource in added:
+            self.waiters.tell([resource.name, *resource.aliases], self.name, bool(resource.packed))
+        self.waiters.tell(removed, self.name, False)
+
+    def on_failed(self, reason: int, error: str) -> None:
+        if reason != CONNECTION_FAILURE:
+            self._answered()
+
+    def close(self) -> None:
+        if self.subscription is not None:
+            self.subscription.close()
+        self.scope.close()
+        self.waiters.give_up()
+
+    def _answered(self) -> None:
+        self.answered = True
+        self.owner.be_ready()
+
+    def whole(self, packed: bytes) -> bytes:
+        """The route configuration with the hosts that were discovered, serialized."""
+        merged: bytes = _merge(packed, self.hosts).SerializeToString(deterministic=True)
+        return merged
+
+    def _merged(self, view: View | None, packed: bytes, hosts: dict[str, bytes]) -> RouteConfig:
+        if hosts or view is None:
+            view = View(_merge(packed, hosts))
+            view.accept("vhds")
+            config = RouteConfig.from_view(view, self.context, False)
+            if self.context.support is not None:
+                self.context.support.check(view)
+            return config
+        return RouteConfig.from_view(view, self.context, False)
+
+
+def _merge(packed: bytes, hosts: dict[str, bytes]) -> Any:
+    merged: Any = api.new(ROUTE_CONFIGURATION)
+    merged.ParseFromString(packed)
+    for name in sorted(hosts):
+        merged.virtual_hosts.add().ParseFromString(hosts[name])
+    return merged
+
+
+class HostWaiters(OnDemandHosts):
+    """Requests that wait for a host."""
+
+    def __init__(self, discovery: VirtualHostDiscovery) -> None:
+        self.discovery = discovery
+        self.waiting: dict[str, list[RouteUpdateWaiter]] = {}
+
+    def request(self, host: str, waiter: RouteUpdateWaiter) -> None:
+        waiters = self.waiting.get(host)
+        if waiters is not None:
+            waiters.append(waiter)
+            return
+        self.waiting[host] = [waiter]
+        self.discovery.request(host)
+
+    def forget(self, waiter: RouteUpdateWaiter) -> None:
+        for host, waiters in list(self.waiting.items()):
+            if waiter in waiters:
+                waiters.remove(waiter)
+                if not waiters:
+                    del self.waiting[host]
+
+    def tell(self, names: list[str], config_name: str, found: bool) -> None:
+        """These resources, or aliases of one, have been answered."""
+        for name in names:
+            for waiter in self.waiting.pop(name.removeprefix(f"{config_name}/"), []):
+                waiter.on_route_update(found)
+
+    def give_up(self) -> None:
+        """The discovery has ended."""
+        waiting = self.waiting
+        self.waiting = {}
+        for waiters in waiting.values():
+            for waiter in waiters:
+                waiter.on_route_update(False)
