@@ -78,6 +78,8 @@ class ActiveStream(FilterManager):
         self.idle_timeout_ms: int = settings.stream_idle_timeout_ms
         self.saw_connection_close: bool = False
         self.is_head: bool = False
+        # As the request came: filters may change its content type.
+        self.is_grpc: bool = False
         self.is_upgrade: bool = False
         self.upgraded: bool = False
         self.internally_created: bool = False
@@ -120,6 +122,7 @@ class ActiveStream(FilterManager):
         else:
             self.last_activity_ns = monotonic_ns()
         single = headers.single
+        self.is_grpc = is_grpc_content_type(single.get(CONTENT_TYPE))
         if protocol < HTTP2:
             self._note_connection_wishes(headers, protocol)
             if protocol == HTTP10 and not settings.accept_http_10:
@@ -457,7 +460,7 @@ class ActiveStream(FilterManager):
         raw_body = body.encode("utf-8", "surrogateescape")
         # Formats and filters of the local-reply configuration see these headers.
         context = FormatContext(info, request, headers, None, raw_body)
-        if request is not None and is_grpc_content_type(request.single.get(CONTENT_TYPE)):
+        if self.is_grpc:
             self.settings.local_reply.apply_grpc(context, headers, raw_body, grpc_status, self.is_head)
             raw_body = b""
         else:
