@@ -9,11 +9,16 @@ from __future__ import annotations
 from mypy_extensions import mypyc_attr
 
 from outrider.data.header_map import HeaderMap, RequestHeaderMap
+from outrider.data.stream_info import StreamInfo
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class GrpcStreamCallbacks:
     """Told of the life of one stream. Any of them may come before `start` returns."""
+
+    def parent_stream_info(self) -> StreamInfo | None:
+        """The stream on whose behalf the call is made: what `initial_metadata` with commands is formatted from."""
+        return None
 
     def on_create_initial_metadata(self, headers: RequestHeaderMap) -> None:
         """The request headers, before they are sent: further metadata can be added."""
@@ -29,8 +34,8 @@ class GrpcStreamCallbacks:
         """The trailers, before `on_remote_close`; empty when there were none."""
 
     def on_remote_close(self, status: int, message: str) -> None:
-        """The end, told once: the server's, or one of our own making (no host: UNAVAILABLE, reset, timeout:
-        DEADLINE_EXCEEDED, a malformed answer: INTERNAL). Not told after `reset`."""
+        """The end, told once: the server's, or one of our own making. Those are Envoy's: UNAVAILABLE for a lack of hosts,
+        a reset or a timeout before the response; INTERNAL for a malformed or broken off one. Not after `reset`."""
         raise NotImplementedError
 
     def on_below_write_buffer_low_watermark(self) -> None:
@@ -40,6 +45,10 @@ class GrpcStreamCallbacks:
 @mypyc_attr(allow_interpreted_subclasses=True)
 class GrpcUnaryCallbacks:
     """Told once of the outcome of a unary call, unless it was cancelled."""
+
+    def parent_stream_info(self) -> StreamInfo | None:
+        """As for streams."""
+        return None
 
     def on_create_initial_metadata(self, headers: RequestHeaderMap) -> None:
         """The request headers, before they are sent."""
@@ -91,11 +100,11 @@ class GrpcClient:
         self, service: str, method: str, callbacks: GrpcStreamCallbacks, timeout_ms: int = 0
     ) -> GrpcStream | None:
         """Open a stream to `/service/method`. None: it has ended before this returns (`on_remote_close` was called).
-        `timeout_ms` 0 = the service's own `timeout`, or none."""
+        `timeout_ms` bounds the whole stream, 0 = none: as in Envoy the service's own `timeout` is for unary calls."""
         raise NotImplementedError
 
     def send(
         self, service: str, method: str, message: bytes, callbacks: GrpcUnaryCallbacks, timeout_ms: int = 0
     ) -> GrpcCall | None:
-        """A unary call. None: it has ended before this returns."""
+        """A unary call. None: it has ended before this returns. `timeout_ms` 0 = the service's `timeout`, or none."""
         raise NotImplementedError
