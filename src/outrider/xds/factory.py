@@ -1,0 +1,195 @@
+"""`XdsSubscriptions`: main's subscriptions, served by what a `ConfigSource` names.
+
+Source: Envoy's `SubscriptionFactoryImpl` and `XdsManagerImpl`; "xDS configuration API overview".
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from outrider.config.errors import ConfigError
+from outrider.config.load import LoadPolicy
+from outrider.config.subscription import Subscription, SubscriptionCallbacks, SubscriptionFactory
+from outrider.grpc.client import GrpcClient
+from outrider.grpc.factory import grpc_client
+from outrider.router.async_client import AsyncClient
+from outrider.xds import api_types
+from outrider.xds.grpc_subscription import InitialFetch, MuxSubscription
+from outrider.xds.mux import Mux
+from outrider.xds.mux_delta import DeltaMux
+from outrider.xds.mux_state import StateMux
+from outrider.xds.source import ApiSource, FileSource, initial_fetch_s
+from outrider.xds.subscription_stats import ControlPlaneStats, SubscriptionStats
+from outrider.xds.transport.back_off import read_back_off
+from outrider.xds.transport.file_watch import FileWatches
+from outrider.xds.transport.files import FileSubscription
+from outrider.xds.transport.grpc_stream import ConfigStream
+from outrider.xds.transport.rest import RestSettings, RestSubscription
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from outrider.config.view import View
+    from outrider.factory_context import FactoryContext
+    from outrider.stats.store import Scope
+
+
+class XdsSubscriptions(SubscriptionFactory):
+    """Subscriptions from config sources.
+
+    `ads_config` is `dynamic_resources.ads_config`; its stream opens with `start`, once the cluster behind it is there.
+    """
+
+    def __init__(
+        self,
+        context: FactoryContext,
+        ads_config: View | None,
+        node: Message | None = None,
+        reject_unknown_dynamic: bool = False,
+        is_primary_cluster: Callable[[str], bool] | None = None,
+        make_client: Callable[[View, FactoryContext], GrpcClient] = grpc_client,
+    ) -> None:
+        """`node`: what goes into requests. `is_primary_cluster`: whether a name is that of a static cluster that is not
+        itself discovered (EDS); None = any cluster known by now. Raises ConfigError."""
+        self.context = context
+        self.policy = LoadPolicy(not reject_unknown_dynamic)
+        self.node = node.SerializeToString(deterministic=True) if node is not None else b""
+        self._is_primary = is_primary_cluster
+        self._make_client = make_client
+        self._watches: FileWatches | None = None
+        self._async_client: AsyncClient | None = None
+        # The streams beside ADS, as long as somebody uses them.
+        self._muxes: weakref.WeakSet[Mux] = weakref.WeakSet()
+        self.ads: Mux | None = None
+        if ads_config is not None:
+            self.ads = self._mux(ApiSource(ads_config), None, context.root_scope)
+
+    # Subscriptions
+
+    def subscribe(
+        self, source: View | None, type_name: str, callbacks: SubscriptionCallbacks, scope: Scope, path_key: str = ""
+    ) -> Subscription:
+        if source is not None:
+            # One version of the API is left.
+            source.accept("resource_api_version")
+        stats = SubscriptionStats(scope)
+        kind = source.which("config_source_specifier") if source is not None else "ads"
+        fetch = InitialFetch(self.context.dispatcher, initial_fetch_s(source))
+        if kind == "ads":
+            if source is not None:
+                source.accept("ads")
+            if self.ads is None:
+                raise _error(source, "ADS must be configured to support an ADS config source")
+            return MuxSubscription(self.ads, type_name, callbacks, stats, fetch, False)
+        assert source is not None
+        if kind in ("path", "path_config_source"):
+            return self._file(source, type_name, callbacks, stats)
+        if kind == "api_config_source":
+            inner = source.message("api_config_source")
+            assert inner is not None
+            return self._api(ApiSource(inner), type_name, callbacks, stats, fetch, scope)
+        raise source.error("Missing config source specifier in envoy::config::core::v3::ConfigSource")
+
+    def _file(
+        self, source: View, type_name: str, callbacks: SubscriptionCallbacks, stats: SubscriptionStats
+    ) -> Subscription:
+        file = FileSource(source)
+        if self._watches is None:
+            self._watches = FileWatches(self.context.dispatcher)
+        try:
+            return FileSubscription(
+                file.path, file.folder, file.poll_s, type_name, callbacks, stats, self.policy, self._watches
+            )
+        except OSError as error:
+            raise source.error(f"unable to watch '{file.folder or file.path}': {error.strerror}") from None
+
+    def _api(
+        self, source: ApiSource, type_name: str, callbacks: SubscriptionCallbacks, stats: SubscriptionStats,
+        fetch: InitialFetch, scope: Scope,
+    ) -> Subscription:  # fmt: skip
+        service = api_types.SERVICES.get(type_name)
+        if source.api_type in ("GRPC", "DELTA_GRPC"):
+            if service is None:
+                raise source.view.error(f"{type_name} is served over ADS only")
+            source.check_clusters(self._cluster_is_primary)
+            mux = self._mux(source, service, scope)
+            self._muxes.add(mux)
+            return MuxSubscription(mux, type_name, callbacks, stats, fetch, True)
+        if source.api_type == "REST":
+            source.check_clusters(self._cluster_is_primary)
+            if service is None or not service.rest_path:
+                raise source.view.error(f"{type_name} has no REST form", "api_type")
+            if source.refresh_ms <= 0:
+                raise source.view.error("refresh_delay is required for REST API configuration sources", "refresh_delay")
+            if self._async_client is None:
+                self._async_client = AsyncClient(self.context)
+            settings = RestSettings(
+                source.clusters[0], service.rest_path, source.refresh_ms, source.timeout_ms, self.node
+            )
+            return RestSubscription(self._async_client, settings, type_name, callbacks, stats, fetch, self.policy)
+        if source.api_type in ("AGGREGATED_GRPC", "AGGREGATED_DELTA_GRPC"):
+            raise source.view.error(f"Unsupported config source {source.api_type}", "api_type")
+        raise source.view.error(
+            "REST_LEGACY no longer a supported ApiConfigSource. Please specify an explicit supported api_type",
+            "api_type",
+        )
+
+    def _mux(self, source: ApiSource, service: api_types.ApiService | None, scope: Scope) -> Mux:
+        """A stream of its own; `service` None: the aggregated one. Raises ConfigError."""
+        if not source.services:
+            raise source.view.error("needs a gRPC service", "grpc_services")
+        grpc_service = source.services[0]
+        client = self._make_client(grpc_service, self.context)
+        which = service if service is not None else api_types.ADS
+        dispatcher = self.context.dispatcher
+        mux: Mux
+        if source.is_delta:
+            mux = DeltaMux(dispatcher, self.policy, self.node, source.node_once)
+            method = which.delta
+        else:
+            mux = StateMux(dispatcher, self.policy, self.node, source.node_once)
+            method = which.stream
+        mux.stream = ConfigStream(
+            client, which.service, method, mux, dispatcher, ControlPlaneStats(scope),
+            read_back_off(grpc_service), source.limit, source.destination(),
+        )  # fmt: skip
+        return mux
+
+    def _cluster_is_primary(self, name: str) -> bool:
+        if self._is_primary is not None:
+            return self._is_primary(name)
+        return self.context.cluster_manager.has(name)
+
+    # The life of the streams
+
+    def start(self) -> None:
+        """Open the ADS stream: the clusters that it needs are ready."""
+        if self.ads is not None:
+            self.ads.start()
+
+    def pause(self, type_name: str) -> None:
+        """Hold back requests of a type (EDS while clusters are taken over, RDS while listeners are). Counted."""
+        if self.ads is not None:
+            self.ads.pause(type_name)
+
+    def resume(self, type_name: str) -> None:
+        """Undo one `pause`."""
+        if self.ads is not None:
+            self.ads.resume(type_name)
+
+    def close(self) -> None:
+        """The end of all streams and watches."""
+        for mux in list(self._muxes):
+            mux.close()
+        self._muxes.clear()
+        if self.ads is not None:
+            self.ads.close()
+        if self._watches is not None:
+            self._watches.close()
+            self._watches = None
+
+
+def _error(source: View | None, text: str) -> ConfigError:
+    return source.error(text) if source is not None else ConfigError(text)
