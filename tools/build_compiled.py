@@ -48,6 +48,7 @@ HOT = [
     "router/config",
     "upstream",
     "upstream/load_balancer",
+    "extensions/clusters",
 ]
 
 # Left interpreted although they lie in a folder above: they run when configuration loads, or use what mypyc cannot.

@@ -13,6 +13,7 @@ from outrider.upstream.load_balancer_context import LoadBalancerContext
 from outrider.upstream.priority_load import PriorityLoad
 
 if TYPE_CHECKING:
+    from outrider.data.stream_info import StreamInfo
     from outrider.network.connection import Connection
     from outrider.router.filter import RouterFilter
     from outrider.upstream.cluster_info import ClusterInfo
@@ -69,6 +70,12 @@ class RouterContext(LoadBalancerContext):
 
     def request_headers(self) -> RequestHeaderMap | None:
         return None if self.router is None else self.router.headers
+
+    def stream_info(self) -> StreamInfo | None:
+        return None if self.router is None else self.router.manager.stream_info
+
+    def attempt(self) -> int:
+        return 1 if self.router is None else self.router.attempt
 
     def host_selection_retry_count(self) -> int:
         router = self.router

@@ -40,13 +40,18 @@ def build_cluster_info(
         matcher.add(name, match.struct("match") or {}, factory, scope)
     if config.protocol_choice == UPSTREAM_AUTO and not default_factory.supports_alpn():
         raise view.error(f"ALPN configured for cluster {config.name} which has a non-ALPN transport socket")
-    return ClusterInfo(config, scope, matcher, context.arena, context.worker_index, added_via_api)
+    info = ClusterInfo(config, scope, matcher, context.arena, context.worker_index, added_via_api)
+    if config.custom is not None:
+        config.custom.check(context, view, info)
+    return info
 
 
 def build_cluster(
     info: ClusterInfo, context: FactoryContext, link: ControlLink, local: Cluster | None = None
 ) -> Cluster:
     """The worker's half. `local` is the cluster named by `local_cluster_name`, when there is one."""
+    if info.config.custom is not None:
+        return info.config.custom.make_cluster(info, context, link, local)
     server = context.server
     own = Locality(server.node_region, server.node_zone, server.node_sub_zone)
     return Cluster(

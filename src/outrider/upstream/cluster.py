@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from mypy_extensions import mypyc_attr
+
 from outrider.data.shared_limit import SharedArena, SharedGauge
 from outrider.data.stream_info import HTTP2
 from outrider.network.transport_socket import NO_OPTIONS, TransportSocketOptions
@@ -50,6 +52,7 @@ class _BalancerFeed(PrioritySetObserver):
         self.balancer.refresh(priority)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Cluster(PoolOwner):
     """One cluster. `choose_pool` is the call on the road."""
 
@@ -252,12 +255,15 @@ class Cluster(PoolOwner):
         if before != HEALTHY and host.health == HEALTHY:
             host.last_healthy_ms = self.connector.dispatcher.clock.now_ms()
 
-    def _replace_hosts(self, update: HostsUpdate) -> None:
+    def _begin(self) -> None:
         if not self.warm:
             self.warm = True
             # Main builds clusters too, but never serves with them: limits are shown by those who get hosts.
             for manager in self.info.resources:
                 manager.begin()
+
+    def _replace_hosts(self, update: HostsUpdate) -> None:
+        self._begin()
         count = max([spec.priority for spec in update.hosts], default=0) + 1
         count = max(count, len(self.priorities.sets))
         lists: list[list[Host]] = [[] for _ in range(count)]

@@ -8,6 +8,7 @@ from mypy_extensions import mypyc_attr
 
 if TYPE_CHECKING:
     from outrider.data.header_map import RequestHeaderMap
+    from outrider.data.stream_info import StreamInfo
     from outrider.network.connection import Connection
     from outrider.network.transport_socket import TransportSocketOptions
     from outrider.upstream.host import Host
@@ -31,6 +32,14 @@ class LoadBalancerContext:
 
     def request_headers(self) -> RequestHeaderMap | None:
         return None
+
+    def stream_info(self) -> StreamInfo | None:
+        """Of the request or connection that is being placed."""
+        return None
+
+    def attempt(self) -> int:
+        """Which attempt this is, counted from 1."""
+        return 1
 
     def host_selection_retry_count(self) -> int:
         """How often a host refused by `should_select_another_host` is chosen anew."""

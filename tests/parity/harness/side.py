@@ -148,8 +148,11 @@ class Side:
         elif kind in ("cert", "key"):
             value = self.authority.issue(name)[0 if kind == "cert" else 1]
         else:
-            # A number: the quotes around it go.
-            return str(self.port_of(f"{kind}:{name}" if name else kind))
+            number = str(self.port_of(f"{kind}:{name}" if name else kind))
+            if whole[0] == whole[-1] == '"':
+                # A number: the quotes around it go.
+                return number
+            value = number
         return whole[: whole.index("<<")] + value + whole[whole.index(">>") + 2 :]
 
     # traffic

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from outrider.factory_context import FactoryContext
 
 # Kinds of objects that are made from a text and that somebody reads here: formatters and matchers read any string.
-_FACTORIES: Final = frozenset(("envoy.string", "envoy.hashable_string", "envoy.tcp_proxy.cluster"))
+_FACTORIES: Final = frozenset((
+    "envoy.string", "envoy.hashable_string", "envoy.tcp_proxy.cluster", "envoy.tcp_proxy.disable_tunneling",
+    "envoy.tcp_proxy.per_connection_idle_timeout_ms", "envoy.upstream.dynamic_host", "envoy.upstream.dynamic_port",
+    "envoy.network.transport_socket.original_dst_address",
+))  # fmt: skip
 
 
 class FilterStateValue:

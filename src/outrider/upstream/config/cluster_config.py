@@ -8,6 +8,7 @@ from outrider.config.view import View
 from outrider.http.http1.settings import Http1Settings
 from outrider.http.http2.settings import Http2Settings
 from outrider.upstream.cluster_info import UPSTREAM_HTTP1
+from outrider.upstream.cluster_type import CLUSTER_TYPES, ClusterType, ClusterTypeContext
 from outrider.upstream.config.bind import read_bind
 from outrider.upstream.config.circuit_breakers import read_per_host_limit, read_thresholds
 from outrider.upstream.config.dns_settings import DnsSettings, accept_unused_dns, read_cluster_dns, read_dns_cluster
@@ -31,6 +32,8 @@ STRICT_DNS: Final = "STRICT_DNS"
 LOGICAL_DNS: Final = "LOGICAL_DNS"
 EDS: Final = "EDS"
 ORIGINAL_DST: Final = "ORIGINAL_DST"
+# `cluster_type`, other than the DNS cluster.
+CUSTOM: Final = "CUSTOM"
 
 DEFAULT_CONNECT_TIMEOUT_MS: Final = 5000
 DEFAULT_BUFFER_LIMIT: Final = 1024 * 1024
@@ -57,8 +60,13 @@ class ClusterConfig:
         self.name = name
         self.observability_name = name
         self.discovery: str = STATIC
+        # A cluster of a kind of its own (upstream.cluster_type).
+        self.custom: ClusterType | None = None
         self.assignment: LoadAssignment = LoadAssignment()
         self.dns: DnsSettings | None = None
+        # EDS: where endpoints come from, and by what name (empty: the cluster's).
+        self.eds_source: View | None = None
+        self.eds_service_name: str = ""
         self.connect_timeout_ms: int = DEFAULT_CONNECT_TIMEOUT_MS
         self.per_connection_buffer_limit: int = DEFAULT_BUFFER_LIMIT
         self.timeout_budgets: bool = False
@@ -128,14 +136,14 @@ class ClusterConfig:
         config.per_host_max_connections = read_per_host_limit(breakers)
         read_http_options(view, config)
         _read_connections(view, config, defaults)
-        config.lb_policy = read_lb_policy(view, config.name)
+        config.lb_policy = read_lb_policy(view, config.name, config.custom)
         _read_common_lb(view.message("common_lb_config"), config)
         config.health_checks = read_health_checks(view)
         config.outlier_detection = read_outlier(view.message("outlier_detection"))
         config.close_connections_on_health_failure = view.flag("close_connections_on_host_health_failure")
         config.ignore_health_on_host_removal = view.flag("ignore_health_on_host_removal")
         config.wait_for_warm_on_init = view.flag("wait_for_warm_on_init", True)
-        # Only clusters that learn hosts from traffic clean up; these do not, and Envoy ignores the field, too.
+        # Only clusters that learn hosts from traffic clean up; the others do not, and Envoy ignores the field, too.
         view.accept("cleanup_interval")
         config.metadata = read_metadata(view.message("metadata"))
         return config
@@ -148,11 +156,17 @@ def _read_discovery(view: View, config: ClusterConfig, defaults: ClusterDefaults
         # The type of the configuration decides.
         name = custom.text("name")
         type_name = custom.any_type("typed_config")
-        if type_name != _DNS_CLUSTER:
-            raise custom.error(f"cluster type {name!r} ({type_name}) is not supported by this version of outrider")
-        config.dns = read_dns_cluster(custom.any("typed_config"), defaults.dns_resolver)
-        config.discovery = LOGICAL_DNS if config.dns.single_endpoint else STRICT_DNS
         accept_unused_dns(view)
+        if type_name == _DNS_CLUSTER:
+            config.dns = read_dns_cluster(custom.any("typed_config"), defaults.dns_resolver)
+            config.discovery = LOGICAL_DNS if config.dns.single_endpoint else STRICT_DNS
+        else:
+            factory = CLUSTER_TYPES.find(type_name)
+            if factory is None:
+                raise custom.error(f"cluster type {name!r} ({type_name}) is not supported by this version of outrider")
+            given = ClusterTypeContext(view, config.name, defaults.dns_resolver)
+            config.custom = factory(custom.any("typed_config"), given)
+            config.discovery = CUSTOM
     else:
         config.discovery = view.enum("type")
         if config.discovery in (STRICT_DNS, LOGICAL_DNS):
@@ -160,12 +174,22 @@ def _read_discovery(view: View, config: ClusterConfig, defaults: ClusterDefaults
             config.dns.single_endpoint = config.discovery == LOGICAL_DNS
         elif config.discovery == STATIC:
             accept_unused_dns(view)
-        elif config.discovery == EDS and not view.has("eds_cluster_config"):
-            raise view.error("cannot create an EDS cluster without an EDS config")
+        elif config.discovery == ORIGINAL_DST:
+            accept_unused_dns(view)
+            known = CLUSTER_TYPES.find_by_name("envoy.cluster.original_dst")
+            assert known is not None
+            config.custom = known.factory(view, ClusterTypeContext(view, config.name, defaults.dns_resolver))
+        elif config.discovery == EDS:
+            accept_unused_dns(view)
+            _read_eds(view, config)
         else:
             raise view.error(
                 f"field 'type' is set to {config.discovery}, which is not supported by this version of outrider", "type"
             )
+    if config.custom is not None and view.has("load_assignment") and config.custom.provides_balancer:
+        raise view.error(f"{config.custom.name} clusters must have no load assignment configured", "load_assignment")
+    if config.discovery == EDS:
+        return
     has_assignment = view.has("load_assignment")
     config.assignment = read_load_assignment(view.message("load_assignment"))
     if config.discovery == STATIC:
@@ -173,8 +197,22 @@ def _read_discovery(view: View, config: ClusterConfig, defaults: ClusterDefaults
             for address in (endpoint.address, *endpoint.additional):
                 if address.named_port or address.literal() is None:
                     raise endpoint.view.error(malformed_ip(address), "address")
-    else:
+    elif config.custom is None and config.dns is not None:
         _check_dns_endpoints(view, config, has_assignment)
+
+
+def _read_eds(view: View, config: ClusterConfig) -> None:
+    eds = view.message("eds_cluster_config")
+    if eds is None:
+        raise view.error("cannot create an EDS cluster without an EDS config")
+    config.eds_service_name = eds.text("service_name")
+    config.eds_source = eds.message("eds_config")
+    if config.eds_source is None:
+        raise eds.error("cannot create an EDS cluster without an EDS config", "eds_config")
+    if not config.eds_service_name and config.name.startswith("xdstp:"):
+        raise view.error("CDS resource with xdstp name must have an EDS service name", "eds_cluster_config")
+    # Endpoints come from elsewhere: Envoy does not look at those written here.
+    view.accept("load_assignment")
 
 
 def _check_dns_endpoints(view: View, config: ClusterConfig, has_assignment: bool) -> None:

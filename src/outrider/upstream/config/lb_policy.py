@@ -6,6 +6,7 @@ from typing import Final
 
 from outrider.config.view import View
 from outrider.registry import ExtensionRegistry
+from outrider.upstream.cluster_type import ClusterType
 from outrider.upstream.load_balancer.base import CommonLbSettings
 from outrider.upstream.load_balancer.subset import SubsetSelector, SubsetSettings
 from outrider.upstream.load_balancer.weighted import SlowStart
@@ -15,6 +16,8 @@ LEAST_REQUEST: Final = "LEAST_REQUEST"
 RANDOM: Final = "RANDOM"
 RING_HASH: Final = "RING_HASH"
 MAGLEV: Final = "MAGLEV"
+# The cluster chooses by itself.
+CLUSTER_PROVIDED: Final = "CLUSTER_PROVIDED"
 
 DEFAULT_MIN_RING: Final = 1024
 DEFAULT_MAX_RING: Final = 8 * 1024 * 1024
@@ -277,8 +280,32 @@ def _first_known(view: View, context: PolicyContext, cluster: str) -> LbPolicy:
     return chosen
 
 
-def read_lb_policy(view: View, cluster: str) -> LbPolicy:
-    """The policy of a Cluster. Raises ConfigError."""
+@LB_POLICIES.register("envoy.load_balancing_policies.cluster_provided", _PREFIX + "cluster_provided.v3.ClusterProvided")
+def _cluster_provided(view: View, context: PolicyContext) -> LbPolicy:
+    return LbPolicy(CLUSTER_PROVIDED, context.common)
+
+
+def read_lb_policy(view: View, cluster: str, custom: ClusterType | None = None) -> LbPolicy:
+    """The policy of a Cluster; `custom` when it is one of the kinds of its own. Raises ConfigError."""
+    policy = _read_policy(view, cluster)
+    provides = custom is not None and custom.provides_balancer
+    if policy.kind == CLUSTER_PROVIDED and custom is None:
+        raise view.error(
+            f"cluster manager: cluster provided LB specified but cluster '{cluster}' did not provide one. Check "
+            "cluster documentation.",
+            "lb_policy",
+        )
+    if provides and policy.kind != CLUSTER_PROVIDED:
+        assert custom is not None
+        raise view.error(
+            f"cluster manager: cluster provided LB not specified but cluster '{cluster}' provided one. Check cluster"
+            " documentation.",
+            "lb_policy",
+        )
+    return policy
+
+
+def _read_policy(view: View, cluster: str) -> LbPolicy:
     common_view = view.message("common_lb_config")
     common = read_common(common_view)
     kind = view.enum("lb_policy")
@@ -291,12 +318,6 @@ def read_lb_policy(view: View, cluster: str) -> LbPolicy:
         return _first_known(policies, PolicyContext(common), cluster)
     if kind == "LOAD_BALANCING_POLICY_CONFIG":
         raise view.error("cluster: field load_balancing_policy need to be set", "load_balancing_policy")
-    if kind == "CLUSTER_PROVIDED":
-        raise view.error(
-            f"cluster manager: cluster provided LB specified but cluster '{cluster}' did not provide one. Check "
-            "cluster documentation.",
-            "lb_policy",
-        )
     policy = LbPolicy(kind, common)
     own = {
         "ROUND_ROBIN": "round_robin_lb_config", "LEAST_REQUEST": "least_request_lb_config",
