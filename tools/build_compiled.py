@@ -46,6 +46,7 @@ HOT = [
     "matching",
     "router",
     "router/config",
+    "grpc",
     "upstream",
     "upstream/load_balancer",
     "extensions/clusters",
@@ -54,6 +55,8 @@ HOT = [
 # Left interpreted although they lie in a folder above: they run when configuration loads, or use what mypyc cannot.
 COLD = {
     "access_log/format_string.py",
+    "grpc/factory.py",
+    "grpc/google_client.py",
     "matching/tree_loader.py",
     "router/config/action_loader.py",
     "router/config/filter_config_loader.py",

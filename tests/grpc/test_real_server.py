@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import grpc
 import pytest
 
+import grpc
 from outrider.access_log.file_writer import AccessLogManager
 from outrider.config.runtime import NO_RUNTIME
 from outrider.data import grpc_status

@@ -30,8 +30,7 @@ Behaviour = Callable[[Received, Iterator[bytes], grpc.ServicerContext], Iterator
 
 def echo(received: Received, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
     """Each message back."""
-    for message in messages:
-        yield message
+    yield from messages
 
 
 class GrpcTestServer:

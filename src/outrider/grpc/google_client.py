@@ -95,13 +95,9 @@ class GoogleGrpcClient(GrpcClient):
     def send(
         self, service: str, method: str, message: bytes, callbacks: GrpcUnaryCallbacks, timeout_ms: int = 0
     ) -> GrpcCall | None:
-        sink = _UnarySink(callbacks)
-        stream = GoogleGrpcStream(self.service, sink)
-        stream.open(f"/{service}/{method}", timeout_ms or self.service.timeout_ms)
-        if stream.callbacks is None:
-            return None
-        stream.send_message(message, True)
-        return GoogleGrpcCall(stream, sink)
+        call = GoogleGrpcCall(self.service, callbacks)
+        call.begin(f"/{service}/{method}", message, timeout_ms or self.service.timeout_ms)
+        return None if call.callbacks is None else call
 
 
 class GoogleGrpcStream(GrpcStream):
@@ -146,6 +142,8 @@ class GoogleGrpcStream(GrpcStream):
             while True:
                 while self._queue:
                     message = self._queue.pop(0)
+                    if self._call.done():
+                        return
                     await self._call.write(message)
                     self._queued -= len(message)
                     if self._was_full and self._queued <= self.service.buffer_limit // 2:
@@ -222,46 +220,58 @@ class GoogleGrpcStream(GrpcStream):
         return self._queued > self.service.buffer_limit
 
 
-class _UnarySink(GrpcStreamCallbacks):
-    __slots__ = ("callbacks", "message")
+class GoogleGrpcCall(GrpcCall):
+    """A unary call."""
 
-    def __init__(self, callbacks: GrpcUnaryCallbacks) -> None:
+    __slots__ = ("service", "callbacks", "_task")
+
+    def __init__(self, service: GoogleGrpcService, callbacks: GrpcUnaryCallbacks) -> None:
+        self.service = service
+        # None once the outcome was told, or nobody wants it.
         self.callbacks: GrpcUnaryCallbacks | None = callbacks
-        self.message: bytes | None = None
+        self._task: asyncio.Task[Any] | None = None
 
-    def parent_stream_info(self) -> StreamInfo | None:
-        return None if self.callbacks is None else self.callbacks.parent_stream_info()
-
-    def on_create_initial_metadata(self, headers: RequestHeaderMap) -> None:
-        if self.callbacks is not None:
-            self.callbacks.on_create_initial_metadata(headers)
-
-    def on_message(self, message: bytes) -> None:
-        self.message = message
-
-    def on_remote_close(self, status: int, message: str) -> None:
+    def begin(self, path: str, message: bytes, timeout_ms: int) -> None:
+        service = self.service
         callbacks = self.callbacks
-        self.callbacks = None
+        assert callbacks is not None
+        service.streams_total.inc()
+        headers = service.headers(path, callbacks.parent_stream_info())
+        callbacks.on_create_initial_metadata(headers)
+        if self.callbacks is not None:
+            self._task = service.dispatcher.spawn(self._run(path, message, _metadata(headers), timeout_ms))
+
+    async def _run(
+        self, path: str, message: bytes, metadata: tuple[tuple[str, str | bytes], ...], timeout_ms: int
+    ) -> None:
+        from grpc import aio
+
+        method = self.service.channel().unary_unary(path)
+        answer: bytes = b""
+        status = grpc_status.OK
+        details = ""
+        try:
+            answer = await method(message, metadata=metadata, timeout=timeout_ms / 1000 if timeout_ms else None)
+        except aio.AioRpcError as error:
+            status = int(error.code().value[0])
+            details = error.details() or ""
+        callbacks = self.callbacks
         if callbacks is None:
             return
-        if status != grpc_status.OK:
-            callbacks.on_failure(status, message)
-        elif self.message is None:
-            callbacks.on_failure(grpc_status.INTERNAL, "")
+        self.callbacks = None
+        self.service.closed(status)
+        if status == grpc_status.OK:
+            callbacks.on_success(answer)
         else:
-            callbacks.on_success(self.message)
-
-
-class GoogleGrpcCall(GrpcCall):
-    __slots__ = ("stream", "sink")
-
-    def __init__(self, stream: GoogleGrpcStream, sink: _UnarySink) -> None:
-        self.stream = stream
-        self.sink = sink
+            callbacks.on_failure(status, details)
 
     def cancel(self) -> None:
-        self.sink.callbacks = None
-        self.stream.reset()
+        if self.callbacks is None:
+            return
+        self.callbacks = None
+        self.service.closed(grpc_status.CANCELLED)
+        if self._task is not None:
+            self._task.cancel()
 
 
 def google_client(
