@@ -40,6 +40,7 @@ _TIMEOUT: Final = b"connect-timeout-ms"
 _GRPC: Final = b"application/grpc"
 _GRPC_ACCEPT: Final = b"grpc-accept-encoding"
 _GRPC_ENCODING: Final = b"grpc-encoding"
+_CONTENT_ENCODING: Final = b"content-encoding"
 _CONNECT: Final = b"application/connect"
 _CONNECT_ACCEPT: Final = b"connect-accept-encoding"
 _CONNECT_ENCODING: Final = b"connect-content-encoding"
@@ -134,17 +135,19 @@ class ConnectBridgeFilter(HttpFilter):
                 return HEADERS_CONTINUE
             self.streaming = True
             headers.set(CONTENT_TYPE, _GRPC + content_type[len(_CONNECT) :])
+            headers.remove(CONTENT_LENGTH)
+            _convert_timeout(headers)
             _rename(headers, _CONNECT_ENCODING, _GRPC_ENCODING)
             _rename(headers, _CONNECT_ACCEPT, _GRPC_ACCEPT)
-            _convert_timeout(headers)
         elif content_type.startswith(b"application/") and _VERSION in headers.single:
             self.unary = True
             headers.set(CONTENT_TYPE, _GRPC + b"+" + content_type[len(b"application/") :])
+            headers.remove(CONTENT_LENGTH)
             _convert_timeout(headers)
             headers.remove(_VERSION)
-            headers.set(ACCEPT_ENCODING, b"identity")
             headers.set(TE, b"trailers")
-            headers.add(_GRPC_ACCEPT, b"identity")
+            _rename(headers, _CONTENT_ENCODING, _GRPC_ENCODING)
+            _rename(headers, ACCEPT_ENCODING, _GRPC_ACCEPT)
         return HEADERS_CONTINUE
 
     def decode_data(self, data: bytes, end_stream: bool) -> int:
@@ -181,24 +184,34 @@ class ConnectBridgeFilter(HttpFilter):
             self.grpc_response = headers.status == 200 and is_grpc_content_type(content_type)
         if not self.grpc_response:
             return HEADERS_CONTINUE
+        subtype = content_type[len(_GRPC) :]
+        if subtype[:1] != b"+":
+            subtype = b"+proto"
+        headers.remove(CONTENT_LENGTH)
         if self.unary:
+            headers.set(CONTENT_TYPE, b"application/" + subtype[1:])
+            _rename(headers, _GRPC_ENCODING, _CONTENT_ENCODING)
+            _rename(headers, _GRPC_ACCEPT, ACCEPT_ENCODING)
             if not end_stream:
                 return HEADERS_STOP_ITERATION
-            error = self._finish_unary(headers, headers)
+            # Trailers only: what is no gRPC field stays a header.
+            error = _apply_error(headers, headers)
+            _remove_grpc(headers)
             if error:
                 self.manager.add_encoded_data(self, error, True)
             return HEADERS_CONTINUE
-        subtype = content_type[len(_GRPC) :]
-        headers.set(CONTENT_TYPE, _CONNECT + (subtype if subtype[:1] == b"+" else b"+proto"))
+        headers.set(CONTENT_TYPE, _CONNECT + subtype)
         _rename(headers, _GRPC_ENCODING, _CONNECT_ENCODING)
         _rename(headers, _GRPC_ACCEPT, _CONNECT_ACCEPT)
         headers.remove(_VERSION)
         if end_stream:
-            end = end_of_stream(headers)
-            for name in headers.names():
-                if name.startswith(b"grpc-"):
-                    headers.remove(name)
-            self.manager.add_encoded_data(self, end, True)
+            ending = HeaderMap()
+            for name in (GRPC_STATUS, GRPC_MESSAGE):
+                value = headers.get(name)
+                if value is not None:
+                    ending.set(name, value)
+            _remove_grpc(headers)
+            self.manager.add_encoded_data(self, end_of_stream(ending), True)
         return HEADERS_CONTINUE
 
     def encode_data(self, data: bytes, end_stream: bool) -> int:
@@ -230,7 +243,7 @@ class ConnectBridgeFilter(HttpFilter):
             headers = self.manager.response_headers
             body = b"".join(self._response)
             if headers is not None:
-                body = self._finish_unary(headers, trailers) or body
+                body = _finish_unary(headers, trailers) or body
         else:
             body = end_of_stream(trailers)
         for name in trailers.names():
@@ -238,20 +251,30 @@ class ConnectBridgeFilter(HttpFilter):
         self.manager.inject_encoded_data(self, body, False)
         return TRAILERS_CONTINUE
 
-    def _finish_unary(self, headers: ResponseHeaderMap, trailers: HeaderMap) -> bytes:
-        """Move what the trailers say into the headers. The error as body; empty for a success."""
-        headers.remove(TRAILER)
-        error = b""
-        status = _status_of(trailers)
-        if status is not None and status != 0:
-            headers.status = _HTTP_STATUS.get(status, 500)
-            headers.set(CONTENT_TYPE, b"application/json")
-            headers.remove(CONTENT_LENGTH)
-            error = error_json(status, trailers.get(GRPC_MESSAGE) or b"")
-        for name, value in trailers.items():
-            if not name.startswith(b"grpc-"):
-                headers.add(b"trailer-" + name, value)
-        return error
+
+def _finish_unary(headers: ResponseHeaderMap, trailers: HeaderMap) -> bytes:
+    """Move what the trailers say into the headers. The error as body; empty for a success."""
+    headers.remove(TRAILER)
+    error = _apply_error(headers, trailers)
+    for name, value in trailers.items():
+        if not name.startswith(b"grpc-"):
+            headers.add(b"trailer-" + name, value)
+    return error
+
+
+def _apply_error(headers: ResponseHeaderMap, trailers: HeaderMap) -> bytes:
+    status = _status_of(trailers)
+    if status is None or status == 0:
+        return b""
+    headers.status = _HTTP_STATUS.get(status, 500)
+    headers.set(CONTENT_TYPE, b"application/json")
+    return error_json(status, trailers.get(GRPC_MESSAGE) or b"")
+
+
+def _remove_grpc(headers: HeaderMap) -> None:
+    for name in headers.names():
+        if name.startswith(b"grpc-"):
+            headers.remove(name)
 
 
 def _rename(headers: HeaderMap, old: bytes, new: bytes) -> None:

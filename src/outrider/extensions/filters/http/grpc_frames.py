@@ -33,10 +33,12 @@ class FrameError(Exception):
 class FrameCounter:
     """Counts frames by their heads without keeping what passes."""
 
-    __slots__ = ("count", "_head", "_left")
+    __slots__ = ("count", "_skipped", "_head", "_left")
 
-    def __init__(self) -> None:
+    def __init__(self, skipped: int = 0) -> None:
+        """Frames with one of the flags `skipped` do not count."""
         self.count = 0
+        self._skipped = skipped
         self._head = b""
         self._left = 0
 
@@ -51,7 +53,7 @@ class FrameCounter:
                 self._left -= step
                 at += step
                 continue
-            if not self._head:
+            if not self._head and not data[at] & self._skipped:
                 # A frame counts from its first byte on, as in Envoy.
                 self.count += 1
             wanted = HEAD_SIZE - len(self._head)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from outrider.factory_context import FactoryContext
 
 _GRPC: Final = b"application/grpc"
-_PROTOBUF: Final = frozenset((b"application/x-protobuf", b"application/protobuf"))
+_PROTOBUF: Final = b"application/x-protobuf"
 
 
 class BridgeSettings:
@@ -54,7 +54,7 @@ class Http1BridgeFilter(HttpFilter):
 
     def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> int:
         content_type = headers.single.get(CONTENT_TYPE, b"")
-        if self.settings.upgrade_protobuf and content_type in _PROTOBUF:
+        if self.settings.upgrade_protobuf and content_type == _PROTOBUF:
             content_type = _GRPC
             self.framing = True
             headers.set(CONTENT_TYPE, _GRPC)

@@ -174,7 +174,7 @@ class ReverseBridgeFilter(HttpFilter):
         trailers.set(GRPC_STATUS, b"%d" % self.status)
 
     def _refuse(self, text: str, status: int, details: str) -> None:
-        self.bridging = False
+        # The first of these while decoding passes `encode_headers`, as in Envoy, whose answer it gets.
         self.manager.send_local_reply_full(200, text, None, status, details)
 
 

@@ -39,13 +39,11 @@ class GrpcMessageCounts(FilterStateObject):
 
     def serialize_typed(self) -> object:
         # As JSON shows 64-bit numbers, and only those that are not 0.
-        shown: dict[str, object] = {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.grpc_stats.v3.FilterObject"
-        }
+        shown: dict[str, object] = {}
         if self.requests:
-            shown["request_message_count"] = str(self.requests)
+            shown["requestMessageCount"] = str(self.requests)
         if self.responses:
-            shown["response_message_count"] = str(self.responses)
+            shown["responseMessageCount"] = str(self.responses)
         return shown
 
 
@@ -125,6 +123,7 @@ class GrpcStatsFilter(HttpFilter):
             self.stats = self.settings.stats_of(self, headers.path)
             if self.streaming:
                 self.end = ConnectEnd()
+                self.responses = FrameCounter(FLAG_CONNECT_END)
         return HEADERS_CONTINUE
 
     def decode_data(self, data: bytes, end_stream: bool) -> int:

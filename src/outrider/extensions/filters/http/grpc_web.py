@@ -169,7 +169,7 @@ class GrpcWebFilter(HttpFilter):
                     return DATA_STOP_NO_BUFFER
                 return DATA_STOP_AND_BUFFER
             self.replaced = False
-            self._replace(data if held is None else (held + data)[:_MAX_MESSAGE])
+            self._replace((data if held is None else held + data)[:_MAX_MESSAGE])
             if held is not None:
                 self.manager.modify_encoding_buffer(b"")
             self.manager.inject_encoded_data(self, b"", True)
