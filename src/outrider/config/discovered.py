@@ -69,7 +69,14 @@ class DiscoveredResource(SubscriptionCallbacks):
     dump_kind = ""
 
     def __init__(
-        self, context: FactoryContext, source: View | None, type_name: str, name: str, scope: Scope, key: str, title: str
+        self,
+        context: FactoryContext,
+        source: View | None,
+        type_name: str,
+        name: str,
+        scope: Scope,
+        key: str,
+        title: str,
     ) -> None:
         """Raises ConfigError: the source is not usable. `key` is unique among those of its kind, `title` what
         `/init_dump` shows while somebody waits."""

@@ -1,7 +1,7 @@
 """The router: from a route to an answer.
 
 config/               route configuration, made ready for the hot path
-route_source.py       where a connection manager's routes come from: in place, RDS, scopes; route_provider.py at run time
+route_source.py       where a connection manager's routes come from; route_provider.py the same as streams see it
 rds.py                route tables by name that follow a config source; vhds.py their hosts on demand
 router_config.py      `envoy.filters.http.router`: settings, stats, factory
 filter.py             RouterFilter: the request's way to an upstream; state of one request

@@ -37,9 +37,9 @@ class VirtualHostDiscovery(SubscriptionCallbacks):
         self.name = name
         self.owner = owner
         self.key = source_key(name, source)
-        api_source = source.message("api_config_source")
-        is_ads = source.which("config_source_specifier") == "ads"
-        if not is_ads and (api_source is None or api_source.enum("api_type") not in ("DELTA_GRPC", "AGGREGATED_DELTA_GRPC")):
+        own = source.message("api_config_source")
+        kind = own.enum("api_type") if own is not None else source.which("config_source_specifier")
+        if kind not in ("ads", "DELTA_GRPC", "AGGREGATED_DELTA_GRPC"):
             raise ConfigError("vhds: only 'DELTA_GRPC' is supported as an api_type.")
         self.scope = context.root_scope.scope(f"{stat_prefix}vhds.{name}")
         self.config_reload = self.scope.counter("config_reload")
@@ -75,7 +75,8 @@ class VirtualHostDiscovery(SubscriptionCallbacks):
             self.subscription.request_on_demand([f"{self.name}/{host}"])
 
     def on_state(self, resources: list[Resource], version: str) -> None:
-        self.on_delta(resources, [name for name in self.hosts if name not in {each.name for each in resources}], version)
+        present = {each.name for each in resources}
+        self.on_delta(resources, [name for name in self.hosts if name not in present], version)
 
     def on_delta(self, added: list[Resource], removed: list[str], version: str) -> None:
         hosts = dict(self.hosts)

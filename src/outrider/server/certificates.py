@@ -28,7 +28,9 @@ def certificate_trees(factories: list[TransportSocketFactory]) -> list[dict[str,
     trees = []
     now = datetime.datetime.now(datetime.UTC)
     for factory in tls_factories(factories):
-        factory.refresh()
+        if factory.context is None:
+            # Its secrets have not come.
+            continue
         settings = factory.settings
         trusted: list[dict[str, Any]] = []
         validation = settings.validation

@@ -8,31 +8,39 @@ from typing import Any
 import orjson
 
 from outrider.config.load import LoadPolicy, load_message
+from outrider.config.runtime import Runtime
 from outrider.config.source import Source
 from outrider.config.support import SupportPolicy
 from outrider.config.view import View
 from outrider.data.address import Address, ip_address
 from outrider.data.stream_info import ConnectionInfo
-from outrider.factory_context import ServerInfo
+from outrider.factory_context import FactoryContext, ServerInfo
 from outrider.network.tls.certificates import as_file
 from outrider.network.tls.factory import DownstreamTlsFactory, TlsFactory, UpstreamTlsFactory
 from outrider.network.transport_socket import TransportSocket, TransportSocketCallbacks, TransportSocketOptions
+from outrider.server.admin.config_tracker import ConfigTracker
 from outrider.stats.store import Store
 from tests.network.tls.pki import Issued
+from tests.support.subscriptions import FakeSubscriptions
 
 _PACKAGE = "envoy.extensions.transport_sockets.tls.v3."
 
 
-class Context:
+class Context(FactoryContext):
     """What a TLS factory asks of its FactoryContext."""
 
-    def __init__(self, secrets: dict[str, object] | None = None) -> None:
+    def __init__(
+        self, secrets: dict[str, object] | None = None, subscriptions: FakeSubscriptions | None = None
+    ) -> None:
         self.store = Store()
-        self.scope = self.store
+        nobody: Any = None
+        super().__init__(self.store, nobody, nobody, Runtime(), nobody, None, ServerInfo())
         self.secrets = secrets or {}
-        self.server = ServerInfo()
         self.server.node_id = "node"
         self.server.node_cluster = "cluster"
+        self.subscriptions = subscriptions
+        self.support = SupportPolicy()
+        self.config_tracker = ConfigTracker()
 
 
 def view_of(type_name: str, tree: dict[str, Any]) -> View:
@@ -46,14 +54,14 @@ def secrets(**trees: dict[str, Any]) -> dict[str, object]:
 
 def server(common: dict[str, Any], context: Context | None = None, **fields: Any) -> DownstreamTlsFactory:
     view = view_of("DownstreamTlsContext", {"common_tls_context": common, **fields})
-    made = DownstreamTlsFactory(view, context or Context())  # type: ignore[arg-type]
+    made = DownstreamTlsFactory(view, context or Context())
     SupportPolicy().check(view)
     return made
 
 
 def client(common: dict[str, Any] | None = None, context: Context | None = None, **fields: Any) -> UpstreamTlsFactory:
     view = view_of("UpstreamTlsContext", {"common_tls_context": common or {}, **fields})
-    made = UpstreamTlsFactory(view, context or Context())  # type: ignore[arg-type]
+    made = UpstreamTlsFactory(view, context or Context())
     SupportPolicy().check(view)
     return made
 

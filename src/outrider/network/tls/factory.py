@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from mypy_extensions import mypyc_attr
 
-from outrider.config.errors import ConfigError
 from outrider.config.view import View
 from outrider.native.load_http2 import AVAILABLE as HTTP2_AVAILABLE
 from outrider.network.tls.context import TlsContext, alpn_wire
 from outrider.network.tls.openssl import ffi, lib
+from outrider.network.tls.secrets import NotReadySocket, TlsSecrets
 from outrider.network.tls.settings import TlsSettings, read_tls
 from outrider.network.tls.socket import TlsTransportSocket
 from outrider.network.tls.stats import SslStats
@@ -26,15 +24,10 @@ from outrider.network.transport_socket import (
 if TYPE_CHECKING:
     from outrider.factory_context import FactoryContext
     from outrider.stats.metrics import Counter
-    from outrider.stats.store import Scope
-
-_log: Final = logging.getLogger("outrider.config")
 
 # Protocols without a codec here: not offered to a client who could also speak another of the list.
 NOT_SPOKEN: Final = () if HTTP2_AVAILABLE else ("h2",)
 _DEFAULT_SESSION_KEYS: Final = 1
-# How often, at most, files of secrets are looked at, seconds.
-_LOOK_INTERVAL: Final = 1.0
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -42,66 +35,41 @@ class TlsFactory(TransportSocketFactory):
     """What both sides share. `settings` and `context` change when a secret does."""
 
     settings: TlsSettings
-    context: TlsContext
 
     def __init__(self, view: View, context: FactoryContext, is_client: bool) -> None:
         """Raises ConfigError."""
         self.implements_secure_transport = True
         self.view = view
-        self.secrets = context.secrets
         self.is_client = is_client
+        # None while a secret has not come.
+        self.context: TlsContext | None = None
         self.stats = SslStats(context.scope)
-        self._updates: Counter = _update_counters(context.scope, "client" if is_client else "server")
-        self._next_look: float = 0.0
-        self._node = context.server
+        scope = context.scope.scope(f"{'client' if is_client else 'server'}_ssl_socket_factory.")
+        self._updates: Counter = scope.counter("ssl_context_update_by_sds")
+        self._downstream_not_ready: Counter = scope.counter("downstream_context_secrets_not_ready")
+        self._upstream_not_ready: Counter = scope.counter("upstream_context_secrets_not_ready")
+        self.secrets = TlsSecrets(context, self.on_secret)
         self._load()
-        if self.settings.followed.paths:
-            # As in Envoy, the first secret counts as an update.
-            self._updates.inc()
 
     def _load(self) -> None:
         """Read the settings and build a context. Raises ConfigError and leaves everything as it was."""
-        settings = read_tls(self.view.message("common_tls_context"), self.secrets, self.is_client, self.view)
-        if settings.followed.paths and not (self._node.node_id and self._node.node_cluster):
-            raise self.view.error(
-                "TlsCertificateSdsApi: node 'id' and 'cluster' are required. Set it either in 'node' config or via "
-                "--service-node and --service-cluster options.",
-                "common_tls_context",
-            )
-        made = self.build(settings)
-        self.settings = settings
-        self.context = made
-        self._show_expiry()
+        settings = read_tls(self.view.message("common_tls_context"), self.secrets, self.is_client)
+        made = None if settings.missing else self.build(settings)
+        if made is not None or self.context is None:
+            self.settings = settings
+            self.context = made
+        if made is not None:
+            self._show_expiry()
 
     def build(self, settings: TlsSettings) -> TlsContext:
         """A context for settings. Raises ConfigError."""
         raise NotImplementedError
 
-    def current(self) -> TlsContext:
-        """The context for a new connection: with the secrets as they are now."""
-        followed = self.settings.followed
-        if followed.paths:
-            now = time.monotonic()
-            if now >= self._next_look:
-                self._next_look = now + _LOOK_INTERVAL
-                if followed.changed():
-                    self._reload()
-        return self.context
-
-    def refresh(self) -> None:
-        """For those that show certificates: look at the files of secrets now."""
-        if self.settings.followed.changed():
-            self._reload()
-
-    def _reload(self) -> None:
-        try:
-            self._load()
-        except ConfigError as error:
-            # The old secrets stay. What was seen is noted, so that it is tried again only after another change.
-            self.settings.followed.note()
-            _log.warning("secrets not updated: %s", error)
-            return
-        self._updates.inc()
+    def on_secret(self) -> None:
+        """A secret has come or changed: new connections use it. Raises ConfigError: it is of no use."""
+        self._load()
+        if self.context is not None:
+            self._updates.inc()
 
     def _show_expiry(self) -> None:
         validation = self.settings.validation
@@ -126,13 +94,6 @@ class TlsFactory(TransportSocketFactory):
 
     def supports_alpn(self) -> bool:
         return True
-
-
-def _update_counters(scope: Scope, side: str) -> Counter:
-    prefix = f"{side}_ssl_socket_factory."
-    scope.counter(prefix + "downstream_context_secrets_not_ready")
-    scope.counter(prefix + "upstream_context_secrets_not_ready")
-    return scope.counter(prefix + "ssl_context_update_by_sds")
 
 
 def _stat_name(kind: str, name: str) -> str:
@@ -169,7 +130,10 @@ class UpstreamTlsFactory(TlsFactory):
         return self.create_for(options, "")
 
     def create_for(self, options: TransportSocketOptions | None, hostname: str) -> TransportSocket | None:
-        context = self.current()
+        context = self.context
+        if context is None:
+            self._upstream_not_ready.inc()
+            return NotReadySocket()
         name = self.sni
         if self.auto_host_sni and hostname:
             name = hostname
@@ -259,4 +223,8 @@ class DownstreamTlsFactory(TlsFactory):
         return made
 
     def create(self, options: TransportSocketOptions | None) -> TransportSocket | None:
-        return TlsTransportSocket(self, self.current(), "", (), b"")
+        context = self.context
+        if context is None:
+            self._downstream_not_ready.inc()
+            return NotReadySocket()
+        return TlsTransportSocket(self, context, "", (), b"")

@@ -1,113 +1,61 @@
-"""Secrets by name: those of the bootstrap, and those in files that are followed (SDS from the file system).
-
-A file holds a DiscoveryResponse with `Secret` resources. It and the files that the secret names are looked at when a
-connection begins, at most once a second: a change makes the next connections use the new secret, those that are open
-keep theirs. What cannot be loaded is logged and changes nothing.
-"""
+"""The secrets that one TLS context refers to by name, and what stands in for it while they have not come."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from outrider.config.errors import ConfigError
-from outrider.config.load import LoadPolicy, load_message
-from outrider.config.source import read_file
-from outrider.config.support import SupportPolicy
-from outrider.config.view import View
+from outrider.config.secrets import Secret, use_secret
+from outrider.network.transport_socket import TransportSocket, TransportSocketCallbacks
 
-_RESPONSE: Final = "envoy.service.discovery.v3.DiscoveryResponse"
-SECRET: Final = "envoy.extensions.transport_sockets.tls.v3.Secret"
+if TYPE_CHECKING:
+    from outrider.config.view import View
+    from outrider.factory_context import FactoryContext
 
 
-class FollowedSecrets:
-    """What one TLS context has read from files of secrets."""
+class TlsSecrets:
+    """Finds secrets for the references of one context: each is asked for once, however often the context is read."""
 
-    __slots__ = ("paths", "views", "_seen")
+    __slots__ = ("_by_reference", "_context", "_on_update")
+
+    def __init__(self, context: FactoryContext, on_update: Callable[[], None]) -> None:
+        self._context = context
+        self._on_update = on_update
+        # By the identity of the reference's view, which is kept for as long.
+        self._by_reference: dict[int, tuple[View, Secret]] = {}
+
+    def find(self, reference: View, kind: str, complaint: str) -> View | None:
+        """The message that an SdsSecretConfig names, None while it has not come. Raises ConfigError."""
+        known = self._by_reference.get(id(reference))
+        if known is None:
+            secret = use_secret(reference, kind, complaint, self._context, self._on_update)
+            known = self._by_reference[id(reference)] = (reference, secret)
+        return known[1].view()
+
+
+class NotReadySocket(TransportSocket):
+    """A connection whose secrets have not come: it is closed as soon as it is there (Envoy's NotReadySslSocket)."""
 
     def __init__(self) -> None:
-        self.paths: set[str] = set()
-        self.views: list[View] = []
-        self._seen: tuple[tuple[int, int, int], ...] = ()
+        self._callbacks: TransportSocketCallbacks | None = None
 
-    def check_support(self) -> None:
-        """Refuse fields that nobody has read: the loader looks at the bootstrap only. Raises ConfigErrors."""
-        for view in self.views:
-            SupportPolicy().check(view)
+    def set_callbacks(self, callbacks: TransportSocketCallbacks) -> None:
+        self._callbacks = callbacks
 
-    def note(self) -> None:
-        """The files are read as they are now."""
-        self._seen = signature(self.paths)
+    def on_transport_connected(self) -> None:
+        callbacks = self._callbacks
+        if callbacks is not None:
+            self._callbacks = None
+            callbacks.transport_failed("")
 
-    def changed(self) -> bool:
-        """Whether one of the files has been replaced or written since `note`."""
-        return bool(self.paths) and signature(self.paths) != self._seen
+    def on_raw_data(self, data: bytes) -> None:
+        """Nobody listens."""
 
+    def on_raw_eof(self) -> None:
+        """It is being closed already."""
 
-def find_secret(
-    reference: View, secrets: Mapping[str, object], kind: str, complaint: str, followed: FollowedSecrets
-) -> View:
-    """What an SdsSecretConfig names: the view of its `kind`. Raises ConfigError."""
-    name = reference.text("name")
-    config = reference.message("sds_config")
-    if config is None:
-        secret = secrets.get(name)
-    else:
-        secret = _from_file(config, name, followed)
-    found = secret.message(kind) if isinstance(secret, View) and secret.which("type") == kind else None
-    if found is None:
-        raise reference.error(f"{complaint}: {name}", "name")
-    if config is not None:
-        _follow_files(found, followed)
-    return found
+    def write(self, data: bytes, end_stream: bool) -> None:
+        """There is no way to send it."""
 
-
-def _from_file(config: View, name: str, followed: FollowedSecrets) -> View | None:
-    kind = config.which("config_source_specifier")
-    # How long to wait for the first answer, and the version of the API: a file is there at once, and is v3.
-    config.accept("initial_fetch_timeout", "resource_api_version")
-    if kind == "path":
-        path = config.text("path")
-    elif kind == "path_config_source":
-        source = config.message("path_config_source")
-        assert source is not None
-        path = source.text("path")
-        directory = source.message("watched_directory")
-        if directory is not None:
-            followed.paths.add(directory.text("path"))
-    else:
-        raise config.error("secrets can only come from files in this version of outrider", kind)
-    if not os.path.exists(path):
-        raise config.error(f"paths must refer to an existing path in the system: '{path}' does not exist", kind)
-    followed.paths.add(path)
-    response = load_message([read_file(path)], _RESPONSE, LoadPolicy())
-    for resource in response.messages("resources"):
-        if resource.type_name != SECRET:
-            raise ConfigError(f"holds a {resource.type_name}, not secrets", "resources", path)
-        if resource.text("name") == name:
-            followed.views.append(resource)
-            return resource
-    return None
-
-
-def _follow_files(secret: View, followed: FollowedSecrets) -> None:
-    for name in ("certificate_chain", "private_key", "pkcs12", "password", "ocsp_staple", "trusted_ca", "crl"):
-        try:
-            source = secret.message(name)
-        except KeyError:
-            continue
-        if source is not None and source.which("specifier") == "filename":
-            followed.paths.add(source.text("filename"))
-
-
-def signature(paths: set[str]) -> tuple[tuple[int, int, int], ...]:
-    """What changes when one of the files (or a link to it) is replaced or written."""
-    found: list[tuple[int, int, int]] = []
-    for path in sorted(paths):
-        try:
-            status = os.stat(path)
-            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
-        except OSError:
-            found.append((0, 0, 0))
-    return tuple(found)
+    def on_closed(self) -> None:
+        self._callbacks = None

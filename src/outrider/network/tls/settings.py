@@ -1,12 +1,12 @@
-"""`CommonTlsContext` and what it holds, read and checked; static secrets of the bootstrap by name."""
+"""`CommonTlsContext` and what it holds, read and checked; secrets by name where they have come."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 
+from outrider.config.secrets import TLS_CERTIFICATE, VALIDATION_CONTEXT
 from outrider.config.view import View
 from outrider.matching.string_matcher import parse_string_matcher
 from outrider.network.tls.certificates import (
@@ -24,7 +24,7 @@ from outrider.network.tls.key_log import KeyLog
 from outrider.network.tls.ocsp_staple import OcspStaple
 from outrider.network.tls.parameters import TlsParameters
 from outrider.network.tls.san_matcher import DNS, EMAIL, IP_ADDRESS, OTHER_NAME, URI, SanMatcher, is_oid
-from outrider.network.tls.secrets import FollowedSecrets, find_secret
+from outrider.network.tls.secrets import TlsSecrets
 
 if TYPE_CHECKING:
     from outrider.network.tls.spiffe import SpiffeValidator
@@ -86,7 +86,7 @@ class ValidationSettings:
 class TlsSettings:
     """`CommonTlsContext`."""
 
-    __slots__ = ("parameters", "alpn", "key_pairs", "validation", "key_log", "followed")
+    __slots__ = ("parameters", "alpn", "key_pairs", "validation", "key_log", "missing")
 
     def __init__(self, is_client: bool) -> None:
         self.parameters = TlsParameters(is_client)
@@ -94,24 +94,22 @@ class TlsSettings:
         self.key_pairs: list[KeyPair] = []
         self.validation: ValidationSettings | None = None
         self.key_log: KeyLog | None = None
-        # Files of secrets that are followed while running (SDS from the file system).
-        self.followed = FollowedSecrets()
+        # Some secret has not come: no context can be built.
+        self.missing: bool = False
 
 
-def read_tls(view: View | None, secrets: Mapping[str, object], is_client: bool, owner: View) -> TlsSettings:
-    """Raises ConfigError. `secrets` are the bootstrap's, as views of `Secret`; `owner` is the context's message."""
+def read_tls(view: View | None, secrets: TlsSecrets, is_client: bool) -> TlsSettings:
+    """Raises ConfigError."""
     settings = TlsSettings(is_client)
     if view is None:
         return settings
     settings.parameters.read(view.message("tls_params"))
     settings.alpn = _read_alpn(view)
-    settings.key_pairs = _read_key_pairs(view, secrets, is_client, settings.followed)
-    settings.validation = _read_validation_choice(view, secrets, is_client, settings.followed)
+    _read_key_pairs(view, secrets, is_client, settings)
+    settings.validation = _read_validation_choice(view, secrets, is_client, settings)
     log = view.message("key_log")
     if log is not None:
         settings.key_log = KeyLog(log)
-    settings.followed.check_support()
-    settings.followed.note()
     return settings
 
 
@@ -126,21 +124,21 @@ def _read_alpn(view: View) -> list[str]:
 # --- certificates ---
 
 
-def _read_key_pairs(
-    view: View, secrets: Mapping[str, object], is_client: bool, followed: FollowedSecrets
-) -> list[KeyPair]:
+def _read_key_pairs(view: View, secrets: TlsSecrets, is_client: bool, settings: TlsSettings) -> None:
     inline = view.messages("tls_certificates")
     by_name = view.messages("tls_certificate_sds_secret_configs")
     if is_client and len(inline) + len(by_name) > 1:
         raise view.error("Multiple TLS certificates are not supported for client contexts", "tls_certificates")
-    pairs = [pair for each in inline if (pair := read_certificate(each, is_client)) is not None]
+    settings.key_pairs = [pair for each in inline if (pair := read_certificate(each, is_client)) is not None]
     for reference in by_name:
-        secret = find_secret(reference, secrets, "tls_certificate", "Unknown static secret", followed)
+        secret = secrets.find(reference, TLS_CERTIFICATE, "Unknown static secret")
+        if secret is None:
+            settings.missing = True
+            continue
         pair = read_certificate(secret, is_client)
         if pair is not None:
             pair.stat_name = reference.text("name")
-            pairs.append(pair)
-    return pairs
+            settings.key_pairs.append(pair)
 
 
 def read_certificate(view: View, is_client: bool = False) -> KeyPair | None:
@@ -189,7 +187,7 @@ def _key_from_file(view: View) -> LoadedData:
 
 
 def _read_validation_choice(
-    view: View, secrets: Mapping[str, object], is_client: bool, followed: FollowedSecrets
+    view: View, secrets: TlsSecrets, is_client: bool, tls: TlsSettings
 ) -> ValidationSettings | None:
     kind = view.which("validation_context_type")
     complaint = "Unknown static certificate validation context"
@@ -200,9 +198,11 @@ def _read_validation_choice(
     if kind == "validation_context_sds_secret_config":
         reference = view.message("validation_context_sds_secret_config")
         assert reference is not None
-        settings = read_validation(
-            [find_secret(reference, secrets, "validation_context", complaint, followed)], is_client
-        )
+        secret = secrets.find(reference, VALIDATION_CONTEXT, complaint)
+        if secret is None:
+            tls.missing = True
+            return None
+        settings = read_validation([secret], is_client)
         settings.stat_name = reference.text("name")
         return settings
     if kind == "combined_validation_context":
@@ -214,7 +214,16 @@ def _read_validation_choice(
             views.append(default)
         reference = combined.message("validation_context_sds_secret_config")
         if reference is not None:
-            views.append(find_secret(reference, secrets, "validation_context", complaint, followed))
+            secret = secrets.find(reference, VALIDATION_CONTEXT, complaint)
+            if secret is None:
+                # Whether the whole makes sense is seen when the other half is there.
+                tls.missing = True
+                settings = ValidationSettings()
+                for each in views:
+                    _read_one_validation(each, settings)
+                    _read_custom_validator(each, settings, is_client)
+                return None
+            views.append(secret)
         settings = read_validation(views, is_client)
         if reference is not None:
             settings.stat_name = reference.text("name")
