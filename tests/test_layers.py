@@ -17,6 +17,7 @@ RANKS = {
     "event": 2,
     "config": 2,
     "matching": 3,
+    "overload": 3,
     "access_log": 4,
     "tracing": 4,
     "network": 5,

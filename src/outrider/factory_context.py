@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from outrider.overload.state import OverloadState
+
 if TYPE_CHECKING:
     from outrider.access_log.file_writer import AccessLogManager
     from outrider.config.init_manager import InitManager
@@ -122,8 +124,8 @@ class FactoryContext:
         self.config_tracker: ConfigTracker | None = None
         # Called with each warning that configuration gives rise to.
         self.warn: Callable[[str], None] | None = None
-        # Called when the overload manager or a limit wants the number of connections.
-        self.overload: object = None
+        # How far overload actions are on; all off where there is no overload manager.
+        self.overload: OverloadState = OverloadState()
 
     def with_scope(self, scope: Scope) -> FactoryContext:
         """The same context with another stats scope."""

@@ -40,6 +40,8 @@ from outrider.http.filter_chain import HttpFilterChain
 from outrider.http.filter_manager import FilterManager
 from outrider.http.grpc_status import is_grpc_content_type
 from outrider.http.route import HttpRoute
+from outrider.overload.settings import DECODE_HEADERS
+from outrider.overload.state import STREAM_IDLE, sheds
 
 if TYPE_CHECKING:
     from outrider.http.conn_manager import HttpConnectionManager
@@ -123,6 +125,8 @@ class ActiveStream(FilterManager):
             self.last_activity_ns = monotonic_ns()
         single = headers.single
         self.is_grpc = is_grpc_content_type(single.get(CONTENT_TYPE))
+        if settings.overload.active and self._shed_load():
+            return
         if protocol < HTTP2:
             self._note_connection_wishes(headers, protocol)
             if protocol == HTTP10 and not settings.accept_http_10:
@@ -240,6 +244,16 @@ class ActiveStream(FilterManager):
         self.tell_downstream_low()
 
     # --- the request ---
+
+    def _shed_load(self) -> bool:
+        """The overload manager turns the request away, before anything is made for it."""
+        overload = self.settings.overload
+        point = overload.points.get(DECODE_HEADERS)
+        if not sheds(overload.stop_accepting_requests) and (point is None or not point.should_shed()):
+            return False
+        self.settings.stats.rq_overload_close.inc()
+        self.send_local_reply(503, "envoy overloaded", "overload")
+        return True
 
     def _request_received(self) -> None:
         """The last byte of the request is here."""
@@ -395,7 +409,7 @@ class ActiveStream(FilterManager):
 
     def check_idle(self, now_ns: int) -> int:
         """Time out when idle for too long; else milliseconds until that would be (0 = never, or over)."""
-        limit = self.idle_timeout_ms
+        limit = self.settings.overload.timeout(STREAM_IDLE, self.idle_timeout_ms)
         if limit <= 0 or self._ended:
             return 0
         left = limit - (now_ns - self.last_activity_ns) // _NANOS_PER_MS
@@ -503,6 +517,8 @@ class ActiveStream(FilterManager):
         if not hcm.closing and not hcm.draining and settings.drain.drain_close():
             settings.stats.cx_drain_close.inc()
             hcm.start_drain()
+        if settings.overload.active:
+            hcm.end_keepalive_when_overloaded()
         protocol = info.protocol
         if protocol < HTTP2:
             if self.saw_connection_close or info.should_drain_connection:

@@ -36,6 +36,8 @@ from outrider.network.filter import (
     STOP,
     NetworkFilter,
 )
+from outrider.overload.settings import CREATING_CODEC
+from outrider.overload.state import CONNECTION_IDLE, sheds
 
 _TIMER_IDLE: Final = 0
 _TIMER_MAX_DURATION: Final = 1
@@ -131,7 +133,7 @@ class HttpConnectionManager(NetworkFilter):
         dispatcher = self.connection.dispatcher
         if settings.idle_timeout_ms > 0:
             self._idle_timer = dispatcher.timer(timers, _TIMER_IDLE)
-            self._arm_idle(settings.idle_timeout_ms)
+            self._arm_idle(settings.overload.timeout(CONNECTION_IDLE, settings.idle_timeout_ms))
         if settings.max_connection_duration_ms > 0:
             self._duration_timer = dispatcher.timer(timers, _TIMER_MAX_DURATION)
             self._duration_timer.arm(settings.max_connection_duration_ms)
@@ -140,6 +142,8 @@ class HttpConnectionManager(NetworkFilter):
     def on_data(self, data: bytes, end_stream: bool) -> int:
         codec = self.codec
         if codec is None:
+            if self.settings.overload.active and self._shed_connection():
+                return STOP
             codec = self._create_codec(data)
             if codec is None:
                 return STOP
@@ -153,6 +157,14 @@ class HttpConnectionManager(NetworkFilter):
             # The last bytes of the last response may have waited for the client's window.
             self._close_if_done(False)
         return STOP
+
+    def _shed_connection(self) -> bool:
+        point = self.settings.overload.points.get(CREATING_CODEC)
+        if point is None or not point.should_shed():
+            return False
+        self.settings.stats.rq_overload_close.inc()
+        self.connection.close(CLOSE_NO_FLUSH, "onDataSheddingLoad")
+        return True
 
     def _create_codec(self, data: bytes) -> ServerConnection | None:
         """Choose the codec by configuration, ALPN or the first bytes. None: more bytes are needed."""
@@ -420,8 +432,15 @@ class HttpConnectionManager(NetworkFilter):
         elif kind == _TIMER_DRAIN:
             self._finish_drain()
 
+    def on_overload_changed(self) -> None:
+        if not self._closed:
+            self._check_idle()
+
     def _check_idle(self) -> None:
-        """Streams that are silent for too long; the connection when it has none."""
+        """Streams that are silent for too long; the connection when it has none.
+
+        Called when the timer says so, and when overload has changed how long it may be.
+        """
         now = monotonic_ns()
         settings = self.settings
         next_ms = 0
@@ -431,7 +450,7 @@ class HttpConnectionManager(NetworkFilter):
                 next_ms = left
         if self._closed:
             return
-        limit = settings.idle_timeout_ms
+        limit = settings.overload.timeout(CONNECTION_IDLE, settings.idle_timeout_ms)
         if not self.streams and limit > 0:
             left = limit - (now - self._last_stream_end_ns) // _NANOS_PER_MS
             if left <= 0:
@@ -444,6 +463,18 @@ class HttpConnectionManager(NetworkFilter):
             next_ms = left
         if next_ms > 0:
             self._arm_idle(next_ms)
+
+    def end_keepalive_when_overloaded(self) -> None:
+        """`disable_http_keepalive`: this response is the last one, or (HTTP/2) the connection drains."""
+        if self.closing or self.draining or not sheds(self.settings.overload.disable_http_keepalive):
+            return
+        stats = self.settings.stats
+        stats.cx_overload_disable_keepalive.inc()
+        stats.cx_drain_close.inc()
+        if self.protocol < HTTP2:
+            self.closing = True
+        else:
+            self.start_drain()
 
     def start_drain(self) -> None:
         """Tell the client to go elsewhere; after `drain_timeout` nothing new is taken."""

@@ -16,6 +16,8 @@ from outrider.http.codec import ServerConnection, ServerConnectionCallbacks
 from outrider.http.conn_manager_stats import HcmStats, ListenerHttpStats
 from outrider.http.filter_chain import HttpFilterChain
 
+from outrider.overload.state import OverloadState
+
 if TYPE_CHECKING:
     from outrider.access_log.access_log import AccessLog
     from outrider.config.runtime import Runtime
@@ -165,3 +167,5 @@ class HcmSettings:
         self.max_requests_per_connection: int = 0
         # For the limits of premature resets; None in tests: the defaults.
         self.runtime: Runtime | None = None
+        # All off unless there is an overload manager.
+        self.overload: OverloadState = OverloadState()

@@ -94,7 +94,7 @@ class WriteCork:
     """Gathers what connections of one loop write while bytes of some connection are being handled.
 
     A message head and its body, pipelined responses, the records of one TLS flush: each connection gets one write when
-    the handling ends instead of one system call apiece.
+    the handling ends instead of one system call apiece. The poller holds it over a whole batch of ready sockets.
     """
 
     __slots__ = ("active", "dirty")
@@ -252,18 +252,25 @@ class Connection(TransportSocketCallbacks):
         if self.stats is not None:
             self.stats.rx_total.value += size
         cork = self._cork
+        if cork.active:
+            # One of a batch of the poller, which releases at its end.
+            self._take(data)
+            return
         cork.active = True
         try:
-            if self.inspector is not None:
-                self.inspector.on_raw_data(data)
-            elif self.transport_socket is not None:
-                self.transport_socket.on_raw_data(data)
-            elif self._only_filter is not None and self.state == STATE_OPEN:
-                self._only_filter.on_data(data, False)
-            else:
-                self.deliver(data, False)
+            self._take(data)
         finally:
             cork.release()
+
+    def _take(self, data: bytes) -> None:
+        if self.inspector is not None:
+            self.inspector.on_raw_data(data)
+        elif self.transport_socket is not None:
+            self.transport_socket.on_raw_data(data)
+        elif self._only_filter is not None and self.state == STATE_OPEN:
+            self._only_filter.on_data(data, False)
+        else:
+            self.deliver(data, False)
 
     def _hold(self, data: bytes | None) -> None:
         """Keep what arrives although reading is disabled; None stands for the peer's FIN.
@@ -461,6 +468,10 @@ class Connection(TransportSocketCallbacks):
         if overrides_write(network_filter):
             self._write_filters.insert(0, network_filter)
         network_filter.initialize(self)
+
+    def tell_overload_changed(self) -> None:
+        for network_filter in list(self._filters):
+            network_filter.on_overload_changed()
 
     def start_filters(self) -> bool:
         """Give every filter its `on_new_connection`. False when there is none: the caller closes."""

@@ -71,5 +71,8 @@ class NetworkFilter(ConnectionCallbacks):
         """Resume behind this filter with `data`."""
         self.connection.continue_reading(self, data, end_stream)
 
+    def on_overload_changed(self) -> None:
+        """Overload actions are on or off otherwise than before: timeouts may have to be others."""
+
     def on_destroy(self) -> None:
         """The connection is gone; drop references."""

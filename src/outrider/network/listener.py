@@ -11,16 +11,20 @@ from outrider.data.address import KIND_IP, Address, from_sockname
 from outrider.data.response_flag import NO_ROUTE_FOUND
 from outrider.data.shared_limit import SharedArena, SharedGauge
 from outrider.data.stream_info import PROTOCOL_NONE, ConnectionInfo, StreamInfo
+from outrider.native.load_sockets import new_acceptor, new_transport
 from outrider.network.connection import STATE_CLOSED, Connection, ConnectionOwner
 from outrider.network.filter import CLOSE_FLUSH_WRITE, CLOSE_NO_FLUSH, EVENT_CONNECTED, ConnectionCallbacks
 from outrider.network.filter_chain import FilterChain
 from outrider.network.listener_filter import ListenerFilter, ListenerFilterChain, ListenerFilterOwner
 from outrider.network.listener_stats import ListenerStats
 from outrider.network.transport_socket import NO_OPTIONS
+from outrider.overload.settings import TCP_LISTENER_ACCEPT
+from outrider.overload.state import OverloadState, sheds
 
 if TYPE_CHECKING:
     from outrider.config.runtime import Runtime
     from outrider.event.dispatcher import Dispatcher
+    from outrider.native.sockets import Acceptor, Poller
     from outrider.network.listener_config import ListenerConfig
 
 GLOBAL_ROW: Final = "downstream_cx"
@@ -32,7 +36,7 @@ _UNLIMITED: Final = (1 << 63) - 1
 class ConnectionLimits:
     """How many downstream connections there may be, over all workers: in all, and per listener."""
 
-    __slots__ = ("runtime", "total", "monitor_limit", "_arena", "_column")
+    __slots__ = ("runtime", "total", "monitor_limit", "overload", "_arena", "_column")
 
     def __init__(
         self, runtime: Runtime, arena: SharedArena | None, column: int, monitor_limit: int | None = None
@@ -40,6 +44,8 @@ class ConnectionLimits:
         self.runtime = runtime
         # `envoy.resource_monitors.global_downstream_max_connections`; None without one.
         self.monitor_limit = monitor_limit
+        # How far overload actions are on in this worker.
+        self.overload: OverloadState = OverloadState()
         self._arena = arena
         self._column = column
         self.total = self.gauge(GLOBAL_ROW)
@@ -62,7 +68,7 @@ class Listener(ConnectionOwner):
     """One configured listener in one worker, on all its addresses."""
 
     __slots__ = (
-        "config", "dispatcher", "stats", "limits", "connections", "_open_here", "_limit_key", "_sockets",
+        "config", "dispatcher", "stats", "limits", "connections", "_open_here", "_limit_key", "_sockets", "_handler",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +76,7 @@ class Listener(ConnectionOwner):
     ) -> None:
         self.config = config
         self.dispatcher = dispatcher
+        self._handler = handler
         self.stats = ListenerStats(config.scope, handler)
         self.limits = limits
         self.connections: dict[int, ActiveConnection] = {}
@@ -95,6 +102,17 @@ class Listener(ConnectionOwner):
         for active in list(self.connections.values()):
             active.connection.close(CLOSE_NO_FLUSH)
 
+    def close_chains(self, chains: list[FilterChain]) -> None:
+        """End of the drain of some filter chains: their connections are closed."""
+        for active in list(self.connections.values()):
+            if active.chain is not None and active.chain in chains:
+                active.connection.close(CLOSE_NO_FLUSH)
+
+    def replace_config(self, config: ListenerConfig) -> None:
+        """An update in place: new connections are served by this configuration; sockets and connections stay."""
+        self.config = config
+        self.stats = ListenerStats(config.scope, self._handler)
+
     @property
     def listening(self) -> bool:
         return bool(self._sockets)
@@ -111,7 +129,25 @@ class Listener(ConnectionOwner):
             self.stats.global_cx_overflow.inc()
             connection.close(CLOSE_NO_FLUSH)
             return False
+        if not self.config.bypass_overload_manager and self._overloaded(limits.overload):
+            self.stats.cx_overload_reject.inc()
+            connection.close(CLOSE_NO_FLUSH)
+            return False
         return True
+
+    def _overloaded(self, overload: OverloadState) -> bool:
+        point = overload.points.get(TCP_LISTENER_ACCEPT)
+        return (point is not None and point.should_shed()) or sheds(overload.reject_incoming_connections)
+
+    def pause(self) -> None:
+        """Leave new connections in the kernel's queue for a while (`stop_accepting_connections`)."""
+        for listening in self._sockets:
+            listening.pause()
+
+    async def resume(self) -> None:
+        """Take connections again."""
+        for listening in self._sockets:
+            await listening.resume()
 
     def opened(self) -> None:
         self._open_here.inc()
@@ -128,7 +164,10 @@ class Listener(ConnectionOwner):
 class ListeningAddress(ConnectionOwner):
     """One listening socket of a listener."""
 
-    __slots__ = ("listener", "address", "_socket", "_server", "_local", "_batch", "_reading")
+    __slots__ = (
+        "listener", "address", "_socket", "_server", "_local", "_batch", "_reading", "_backlog", "_paused", "_acceptor",
+        "_poller",
+    )  # fmt: skip
 
     def __init__(self, listener: Listener, address: Address, opened: socket.socket) -> None:
         self.listener = listener
@@ -140,13 +179,23 @@ class ListeningAddress(ConnectionOwner):
         self._local: Address | None = None if wildcard else address
         self._batch: int = 0
         self._reading: bool = False
+        self._backlog: int = 0
+        self._paused: bool = False
+        self._acceptor: Acceptor | None = None
+        self._poller: Poller | None = None
 
     async def start(self, backlog: int) -> None:
+        self._backlog = backlog
         loop = self.listener.dispatcher.loop
         opened = self._socket
         assert opened is not None
         opened.setblocking(False)
-        if self.listener.config.max_accepts_per_event > 0:
+        self._poller = self.listener.dispatcher.poller() if self.address.kind == KIND_IP else None
+        if self._poller is not None:
+            opened.listen(backlog)
+            limit = self.listener.config.max_accepts_per_event
+            self._acceptor = new_acceptor(self._poller, opened.fileno(), self, limit)
+        elif self.listener.config.max_accepts_per_event > 0:
             # Envoy's limit per event: our own accept loop, as libuv's takes all there are.
             opened.listen(backlog)
             loop.add_reader(opened.fileno(), self._accept_some)
@@ -157,6 +206,9 @@ class ListeningAddress(ConnectionOwner):
             self._server = await loop.create_unix_server(self.make_connection, sock=opened, backlog=backlog)  # type: ignore[arg-type]
 
     def stop(self) -> None:
+        if self._acceptor is not None:
+            self._acceptor.stop()
+            self._acceptor = None
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -168,11 +220,30 @@ class ListeningAddress(ConnectionOwner):
             opened.close()
             self._socket = None
 
+    def pause(self) -> None:
+        opened = self._socket
+        if opened is None or self._paused:
+            return
+        self._paused = True
+        # The server closes its descriptor; ours keeps the socket and its queue.
+        kept = opened.dup()
+        self.stop()
+        self._socket = kept
+
+    async def resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            if self._socket is not None:
+                await self.start(self._backlog)
+
     def make_connection(self) -> Connection:
         """The protocol of a connection that the loop has accepted."""
         if self._batch == 0:
             self.listener.dispatcher.post(self._record_batch)
         self._batch += 1
+        return self._new_connection()
+
+    def _new_connection(self) -> Connection:
         dispatcher = self.listener.dispatcher
         info = ConnectionInfo(dispatcher.next_connection_id(), self.address, _UNSET)
         info.start_mono_ns = dispatcher.monotonic_ns()
@@ -181,6 +252,18 @@ class ListeningAddress(ConnectionOwner):
     def _record_batch(self) -> None:
         self.listener.stats.accepted_per_event.record(self._batch)
         self._batch = 0
+
+    def on_accepted(self, fd: int, peer: tuple[str, int] | None) -> None:
+        """The poller has accepted a connection, which is this side's from now on."""
+        poller = self._poller
+        assert poller is not None
+        connection = self._new_connection()
+        transport = new_transport(poller, fd, connection, peer)
+        transport.start()
+        connection.connection_made(transport)
+
+    def on_accepted_batch(self, count: int) -> None:
+        self.listener.stats.accepted_per_event.record(count)
 
     def _accept_some(self) -> None:
         opened = self._socket
@@ -250,7 +333,7 @@ class _Inspection(ListenerFilterOwner):
 class ActiveConnection(ConnectionCallbacks):
     """A connection in the hands of a listener, from accept to close."""
 
-    __slots__ = ("listener", "connection", "inspection", "stream_info", "established", "_start_ns")
+    __slots__ = ("listener", "connection", "inspection", "stream_info", "established", "chain", "_start_ns")
 
     def __init__(self, listener: Listener, connection: Connection) -> None:
         self.listener = listener
@@ -260,6 +343,7 @@ class ActiveConnection(ConnectionCallbacks):
         # For the listener's own access log only.
         self.stream_info: StreamInfo | None = None
         self.established: bool = False
+        self.chain: FilterChain | None = None
         self._start_ns: int = listener.dispatcher.monotonic_ns()
         if listener.config.access_logs:
             info = connection.info
@@ -299,6 +383,7 @@ class ActiveConnection(ConnectionCallbacks):
         stats.handler_cx_total.value += 1
         stats.handler_cx_active.inc()
         self.established = True
+        self.chain = chain
         info.filter_chain_name = chain.name
         info.filter_chain_info = chain
         self._attach(chain)

@@ -9,22 +9,22 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from outrider.config import api
+from outrider.config.runtime import Runtime
 from outrider.config.runtime_layers import Layer, build_layers
 from outrider.config.stats_config import StatsConfig
 from outrider.config.view import View
+from outrider.extensions.all_extensions import load_extensions
 from outrider.factory_context import ServerInfo
 from outrider.network.address_config import SocketAddressConfig, read_bind_address, read_socket_options
 from outrider.network.listen_socket import ListenSocketSettings
+from outrider.overload.monitor import MonitorContext
+from outrider.overload.settings import OverloadSettings
 from outrider.server.version import build_version
 
 if TYPE_CHECKING:
     from outrider.server.options import Options
 
 DEFAULT_FLUSH_INTERVAL_MS: Final = 5000
-DOWNSTREAM_CONNECTIONS: Final = (
-    "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
-)
-DOWNSTREAM_CONNECTIONS_NAME: Final = "envoy.resource_monitors.global_downstream_max_connections"
 GOOGLE_RE2: Final = "envoy.extensions.regex_engines.v3.GoogleRE2"
 
 
@@ -82,7 +82,9 @@ class BootstrapSettings:
         self.admin: AdminSettings | None = AdminSettings(admin) if admin is not None else None
         self.runtime_layers: list[Layer] = build_layers(view.message("layered_runtime"), self.node.cluster)
         self.main_watchdog, self.worker_watchdog = read_watchdogs(view)
-        self.max_downstream_connections: int | None = read_overload_manager(view.message("overload_manager"))
+        load_extensions()
+        self.overload = OverloadSettings(view.message("overload_manager"), MonitorContext(Runtime()))
+        self.max_downstream_connections: int | None = self.overload.connection_limit
         resources = view.message("static_resources")
         self.listeners: list[View] = resources.messages("listeners") if resources is not None else []
         self.clusters: list[View] = resources.messages("clusters") if resources is not None else []
@@ -166,26 +168,6 @@ def read_watchdogs(view: View) -> tuple[Watchdog, Watchdog]:
     if both is not None:
         return Watchdog(both.message("main_thread_watchdog")), Watchdog(both.message("worker_watchdog"))
     return Watchdog(old), Watchdog(old)
-
-
-def read_overload_manager(view: View | None) -> int | None:
-    """The limit of `envoy.resource_monitors.global_downstream_max_connections`, the one monitor there is so far."""
-    if view is None:
-        return None
-    # How often other monitors would be asked.
-    view.accept("refresh_interval")
-    limit: int | None = None
-    for monitor in view.messages("resource_monitors"):
-        name = monitor.text("name")
-        if monitor.any_type("typed_config") != DOWNSTREAM_CONNECTIONS or name != DOWNSTREAM_CONNECTIONS_NAME:
-            raise monitor.error(
-                f"Didn't find a registered implementation for '{name}' with type URL: "
-                f"'{monitor.any_type('typed_config')}'"
-            )
-        if limit is not None:
-            raise monitor.error(f"Duplicate resource monitor {name}")
-        limit = monitor.any("typed_config").integer("max_active_downstream_connections")
-    return limit
 
 
 def read_log_format(view: View) -> object:

@@ -153,6 +153,7 @@ class WorkerListeners:
     def __init__(self, built: list[BuiltListener], context: FactoryContext, monitor_limit: int | None) -> None:
         self.context = context
         limits = ConnectionLimits(context.runtime, context.arena, context.worker_index, monitor_limit)
+        limits.overload = context.overload
         handler = f"worker_{context.worker_index}"
         self.listeners: dict[str, Listener] = {}
         self.drains: dict[str, BuiltListener] = {}

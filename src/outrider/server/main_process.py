@@ -14,6 +14,7 @@ from outrider.network.listen_socket import BindError
 from outrider.server import messages
 from outrider.server.listener_manager import ListenerManagerStats, MainListeners
 from outrider.server.memory import allocated_bytes, data_bytes, resident_bytes
+from outrider.server.overload_refresh import OverloadRefresh
 from outrider.server.server_stats import DRAINING, INITIALIZING, LIVE, NO_CERTIFICATE, ServerStats
 from outrider.server.supervisor import Supervisor, SupervisorOwner
 from outrider.stats.flush import StatsFlusher
@@ -63,6 +64,9 @@ class MainProcess(SupervisorOwner):
             self.store, settings.stats.producer, proxy.stats_sinks, self.merger,
             settings.flush_interval_ms / 1000, settings.flush_on_admin,
         )  # fmt: skip
+        self.overload = OverloadRefresh(settings.overload, self.store, self._overload_changed)
+        settings.overload.context.runtime = runtime.runtime
+        settings.overload.context.process_ids = self.process_ids
         self.supervisor = Supervisor(plan, self, template)
         self.start_s = time.monotonic()
         # Names of listeners that were told to drain, and of those that were stopped.
@@ -152,6 +156,7 @@ class MainProcess(SupervisorOwner):
         self.stats.state.set(LIVE)
         if not self.flusher.on_admin:
             self._arm("flush", self.flusher.interval_s, self._flush_timer)
+        self.overload.start()
         if self.runtime.has_disk():
             self._arm("runtime", RUNTIME_CHECK_INTERVAL_S, self._runtime_timer)
         self._arm_watchdog()
@@ -175,6 +180,7 @@ class MainProcess(SupervisorOwner):
         """End workers, sockets and sinks."""
         for timer in self._timers.values():
             timer.cancel()
+        self.overload.stop()
         if self.serves and self.flusher.sinks:
             # The last flush is to hold what the workers have counted until now.
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -218,6 +224,7 @@ class MainProcess(SupervisorOwner):
             "log_levels": self.plan.log.levels,
             "health_failed": info.health_check_failed,
             "server_drain": info.drain_started if info.draining else -1.0,
+            "overload": self.overload.states,
             "hosts": self.clusters.all_hosts(),
             "draining": self.draining,
             "stopped": self.stopped,
@@ -232,6 +239,16 @@ class MainProcess(SupervisorOwner):
 
     def _hosts_changed(self, update: Any) -> None:
         self.supervisor.broadcast(messages.HOSTS, update)
+
+    def _overload_changed(self, states: Any) -> None:
+        self.supervisor.broadcast(messages.OVERLOAD, states)
+
+    def process_ids(self) -> list[int]:
+        """Of main, the template and the workers."""
+        found = [os.getpid(), *[handle.pid for handle in self.supervisor.workers if handle.pid]]
+        if self.supervisor.template is not None:
+            found.append(self.supervisor.template.pid)
+        return list(dict.fromkeys(found))
 
     def _runtime_changed(self) -> None:
         self.proxy.cluster_manager.on_runtime_changed()

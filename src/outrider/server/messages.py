@@ -12,6 +12,7 @@ TO_CONTROL: Final = "to_control"  # (topic, data) for a part of the control plan
 START: Final = "start"  # WorkerState as a dict: take all of it over and accept connections
 RUNTIME: Final = "runtime"  # values of the runtime, as RuntimeLoader.plain()
 HOSTS: Final = "hosts"  # a HostsUpdate, plain
+OVERLOAD: Final = "overload"  # states of overload actions and of load shed points, each {name: 0..10000}
 LOG_LEVELS: Final = "log_levels"  # {logger: level}
 REOPEN_LOGS: Final = "reopen_logs"
 HEALTH: Final = "health"  # whether the health check is to fail

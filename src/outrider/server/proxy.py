@@ -64,6 +64,7 @@ class Proxy:
             max(options.worker_count(), 1),
             is_main,
         )
+        self.context.overload = settings.overload.new_state(store)
         for view in settings.secrets:
             self.context.secrets[view.text("name")] = view
         self.main_clusters: MainClusters | None = None

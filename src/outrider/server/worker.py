@@ -20,7 +20,9 @@ from outrider.network.listen_socket import ListenSocket
 from outrider.server import messages
 from outrider.server.channel import Channel, ChannelHandler, SocketChannel
 from outrider.server.listener_manager import WorkerListeners
+from outrider.server.listener_pause import ListenerPause
 from outrider.server.memory import allocated_bytes, resident_bytes
+from outrider.server.overload_refresh import HeapShrinker
 from outrider.server.proxy import Proxy
 from outrider.server.template import name_process
 from outrider.stats.merge import SnapshotWriter
@@ -59,6 +61,9 @@ class Worker(ChannelHandler):
         self.listeners = WorkerListeners(
             self.proxy.listeners, self.proxy.context, plan.settings.max_downstream_connections
         )
+        overload = self.proxy.context.overload
+        overload.observers.append(ListenerPause(self.listeners, dispatcher))
+        self.shrinker = HeapShrinker(plan.settings.overload, overload, self.store)
         self.snapshots = SnapshotWriter(self.store)
         self.channel: Channel | None = None
         self.finished = asyncio.Event()
@@ -80,6 +85,8 @@ class Worker(ChannelHandler):
             self.clusters.manager.on_runtime_changed()
         elif kind == messages.HOSTS:
             self.clusters.apply(payload)
+        elif kind == messages.OVERLOAD:
+            self._overload(payload)
         elif kind == messages.LOG_LEVELS:
             self.plan.log.set_levels(payload)
         elif kind == messages.REOPEN_LOGS:
@@ -115,6 +122,7 @@ class Worker(ChannelHandler):
 
     def close(self) -> None:
         """Stop at once: connections are closed, logs written."""
+        self.shrinker.stop()
         self.listeners.close()
         self.proxy.close()
 
@@ -125,6 +133,7 @@ class Worker(ChannelHandler):
             self.plan.log.set_levels(state["log_levels"])
             self.plan.info.health_check_failed = state["health_failed"]
             self._server_drain(state["server_drain"])
+        self._overload(state["overload"])
         for update in state["hosts"]:
             self.clusters.apply(update)
         self.listeners.drain(state["draining"])
@@ -141,6 +150,10 @@ class Worker(ChannelHandler):
         except OSError as error:
             _log.critical("worker %d cannot listen: %s", self.index, error)
             self.finished.set()
+
+    def _overload(self, states: tuple[dict[str, int], dict[str, int]]) -> None:
+        self.proxy.context.overload.apply(states[0], states[1])
+        self.shrinker.check()
 
     def _server_drain(self, started: float) -> None:
         self.plan.info.draining = started >= 0

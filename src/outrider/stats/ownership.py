@@ -38,5 +38,5 @@ def reported_by_workers(name: str) -> bool:
     """Whether a worker's stat of this name is added to main's."""
     root, _, rest = name.partition(".")
     if root in MAIN_ROOTS:
-        return rest.startswith("worker_")
+        return rest.startswith("worker_") or rest.endswith((".shed_load_count", ".shrink_count"))
     return MAIN_ONLY.fullmatch(name) is None

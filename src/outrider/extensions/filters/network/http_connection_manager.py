@@ -199,6 +199,7 @@ def build_settings(config: View, context: FactoryContext) -> HcmSettings:
     if settings.codec_type == CODEC_HTTP2 and not load_http2.AVAILABLE:
         raise config.error("HTTP/2 is not built into this installation (libnghttp2 was missing)", "codec_type")
     settings.runtime = context.runtime
+    settings.overload = context.overload
     _timeouts(config, settings)
     _access_logs(config, inner, settings)
     settings.proxy_100_continue = config.flag("proxy_100_continue")

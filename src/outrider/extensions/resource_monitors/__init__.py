@@ -1,0 +1,1 @@
+"""envoy.resource_monitors.*"""
