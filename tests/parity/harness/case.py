@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tests.parity.harness.grpc import GrpcAnswer
 from tests.support.raw_client import Step
 from tests.support.upstream import Answer
 
@@ -28,6 +29,8 @@ class Case:
     # For every upstream of the group; see tests/support/upstream.py. `answers_by` overrides for single upstreams.
     answers: Sequence[Answer] = ()
     answers_by: dict[str, Sequence[Answer]] = field(default_factory=dict)
+    # For `<<grpc:NAME>>` servers: method path -> what it answers (see grpc.py).
+    grpc: Mapping[str, GrpcAnswer] = field(default_factory=dict)
     responses: int = 1
     to_end: bool = False
     wait: float = 3.0

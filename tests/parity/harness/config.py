@@ -1,8 +1,9 @@
 """Configurations from small pieces of YAML.
 
 Placeholders, filled in by each side: `<<port:NAME>>` a port to listen on, `<<up:NAME>>` port of a scripted upstream,
-`<<tls:NAME>>` port of a scripted TLS upstream, `<<refused:NAME>>` port that refuses, `<<silent:NAME>>` port that never
-answers a connection attempt, `<<dns>>` port of the DNS server, `<<admin>>`, `<<dir>>` folder of the side.
+`<<tls:NAME>>` port of a scripted TLS upstream, `<<grpc:NAME>>` port of a scripted gRPC server, `<<refused:NAME>>` port
+that refuses, `<<silent:NAME>>` port that never answers a connection attempt, `<<dns>>` port of the DNS server,
+`<<admin>>`, `<<dir>>` folder of the side.
 """
 
 from __future__ import annotations

@@ -134,6 +134,8 @@ class Pair:
                     text = grouped(normal(printable(record.raw), case.replace))
                     requests.append(f"[{record.label}: {connection}{extra}]\n{text}")
             report["upstream received"] = "\n".join(sorted(requests) if case.upstream_sorted else requests)
+        for server in side.grpc.values():
+            report[f"gRPC server {server.name}"] = normal(server.report(), case.replace)
         if case.log:
             report["access log"] = "\n".join(normal(line, case.replace) for line in side.new_log_lines())
         changes = side.changed_stats()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.parity.harness.case import Case
+from tests.parity.harness.grpc import ScriptedGrpc
 from tests.parity.harness.normal import Normalizer
 from tests.support.certificates import CertificateAuthority
 from tests.support.dns_server import DnsServer, Zone
@@ -57,6 +58,7 @@ class Side:
         folder.mkdir(parents=True)
         self.ports: dict[str, int] = {}
         self.upstreams: dict[str, ScriptedUpstream] = {}
+        self.grpc: dict[str, ScriptedGrpc] = {}
         self.words: dict[str, str] = {str(folder): "{dir}"}
         self.dns: DnsServer | None = None
         self._config = config
@@ -86,6 +88,8 @@ class Side:
             self.process.stop()
         for upstream in self.upstreams.values():
             upstream.close()
+        for server in self.grpc.values():
+            server.close()
         for held in self._held:
             held.close()
         if self.dns is not None:
@@ -108,6 +112,9 @@ class Side:
             upstream = ScriptedUpstream(name, None if kind == "up" else self._tls_context(name))
             self.upstreams[name] = upstream
             port = upstream.port
+        elif kind == "grpc":
+            self.grpc[name] = ScriptedGrpc(name)
+            port = self.grpc[name].port
         elif kind in ("refused", "silent"):
             held = RefusingPort() if kind == "refused" else SilentPort()
             self._held.append(held)
@@ -164,6 +171,8 @@ class Side:
 
     def run(self, case: Case) -> Transcript:
         self.run_upstreams(case.answers, case.answers_by)
+        for server in self.grpc.values():
+            server.play(case.grpc)
         address = (case.address, self.port_of(f"port:{case.listener}"))
         path = self.folder / case.address
         client = RawClient(str(path) if path.exists() else address, to_head=case.to_head)
