@@ -23,7 +23,7 @@ from outrider.xds.mux_state import StateMux
 from outrider.xds.source import ApiSource, FileSource, initial_fetch_s
 from outrider.xds.subscription_stats import ControlPlaneStats, SubscriptionStats
 from outrider.xds.transport.back_off import read_back_off
-from outrider.xds.transport.file_watch import FileWatches
+from outrider.event.file_watch import FileWatches
 from outrider.xds.transport.files import FileSubscription
 from outrider.xds.transport.grpc_stream import ConfigStream
 from outrider.xds.transport.rest import RestSettings, RestSubscription

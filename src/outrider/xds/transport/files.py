@@ -19,7 +19,7 @@ from outrider.xds.api_types import RESOURCE_WRAPPER, type_url
 from outrider.xds.grpc_subscription import guarded_state
 from outrider.xds.resource import ResourceDecoder
 from outrider.xds.subscription_stats import SubscriptionStats
-from outrider.xds.transport.file_watch import FileWatch, FileWatches
+from outrider.event.file_watch import FileWatch, FileWatches
 
 if TYPE_CHECKING:
     from outrider.config.load import LoadPolicy
