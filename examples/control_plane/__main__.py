@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import yaml
-
 from examples.control_plane.server import ControlPlane
 from examples.control_plane.snapshot import SnapshotCache
+
 from outrider.config.errors import ConfigError
 
 _POLL_S = 0.5

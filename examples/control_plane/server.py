@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any, Final
 
-import grpc
-
 from examples.control_plane import resources
 from examples.control_plane.sessions import DeltaSession, StateSession
 from examples.control_plane.snapshot import SnapshotCache
+
+import grpc
 from outrider.config import api
 
 _log: Final = logging.getLogger("control_plane")
@@ -75,7 +75,7 @@ class ControlPlane:
 
     def start(self, address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None) -> int:
         """Listen; returns the port. Raises RuntimeError when the address is taken."""
-        options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        options = [("grpc.so_reuseport", 0), *((f"grpc.max_{way}_message_length", -1) for way in ("send", "receive"))]
         server = grpc.server(futures.ThreadPoolExecutor(_MAX_STREAMS, "xds"), options=options)
         server.add_generic_rpc_handlers(tuple(self._handlers()))
         if credentials is None:

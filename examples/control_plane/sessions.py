@@ -9,6 +9,7 @@ from typing import Any
 
 from examples.control_plane.resources import VIRTUAL_HOST, WILDCARD_TYPES, Resource, type_url
 from examples.control_plane.snapshot import SnapshotCache, TypeSnapshot
+
 from outrider.config import api
 
 IDENTIFIER = "example-control-plane"

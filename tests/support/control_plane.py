@@ -22,11 +22,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import grpc
-
 from examples.control_plane.server import ControlPlane, Stream
 from examples.control_plane.sessions import DeltaSession, StateSession
 from examples.control_plane.snapshot import SnapshotCache
+
+import grpc
 
 ADS_YAML = """
 dynamic_resources:
