@@ -6,9 +6,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from outrider.event.timer import Timer, TimerOwner, TimerWheel, WheelClock
+from outrider.native.load_sockets import new_poller
+
+if TYPE_CHECKING:
+    from outrider.native.sockets import Poller
 
 
 class LoopClock(WheelClock):
@@ -53,11 +57,20 @@ class Dispatcher:
         self._next_connection_id = 0
         # network.connection.WriteCork of this loop, made by its first connection.
         self.cork: object = None
+        self._poller: Poller | None = None
+        self._polls: bool = True
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take the loop of a dispatcher that was made (by main, before it forks) without one."""
         self.loop = loop
         self.clock.loop = loop
+
+    def poller(self) -> Poller | None:
+        """What watches the sockets of this loop natively; None where that is not to be had."""
+        if self._poller is None and self._polls:
+            self._poller = new_poller(self)
+            self._polls = self._poller is not None
+        return self._poller
 
     def timer(self, owner: TimerOwner, kind: int) -> Timer:
         """A coarse one-shot timer (see `event.timer`)."""
@@ -93,6 +106,10 @@ class Dispatcher:
     async def shutdown(self) -> None:
         """Cancel background work and wait for it."""
         self.clock.stop()
+        if self._poller is not None:
+            self._poller.close()
+            self._poller = None
+            self._polls = False
         for task in list(self._tasks):
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -52,6 +52,15 @@ def extensions() -> list[Any]:
         optional=True,
     )
     modules = [parser, writer]
+    if sys.platform == "linux":
+        modules.append(
+            setuptools.Extension(
+                "outrider.native.sockets",
+                [_relative(_FOLDER / "sockets.pyx")],
+                extra_compile_args=["-O3"],
+                optional=True,
+            )
+        )
     if nghttp2_header() is None:
         print("outrider: HTTP/2 is not built: nghttp2/nghttp2.h is missing (libnghttp2-dev)", file=sys.stderr)
     else:

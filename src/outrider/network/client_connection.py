@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 from outrider.data.address import KIND_IP, KIND_PIPE, Address, from_sockname
 from outrider.data.stream_info import ConnectionInfo
+from outrider.native.load_sockets import connect as native_connect
 from outrider.network.connection import STATE_CLOSED, Connection, ConnectionOwner
 from outrider.network.filter import CLOSE_NO_FLUSH, EVENT_LOCAL_CLOSE, ConnectionCallbacks
 from outrider.network.transport_socket import TransportSocket
 
 if TYPE_CHECKING:
     from outrider.event.dispatcher import Dispatcher
+    from outrider.native.sockets import Poller, SocketTransport
 
 # (level, option, value) as for `socket.setsockopt`.
 SocketOption = tuple[int, int, int | bytes]
@@ -44,6 +46,12 @@ class ConnectPlan:
         self.options = options or []
         self.source = source
         self.delay_s = delay_s
+
+    def is_plain(self) -> bool:
+        """One IP address and nothing else asked for."""
+        return len(self.addresses) == 1 and self.addresses[0].kind == KIND_IP and not self.options and (
+            self.source is None
+        )
 
 
 class _Establisher(ConnectionOwner):
@@ -77,6 +85,40 @@ class _ConnectGuard(ConnectionCallbacks):
             self.task.cancel()
 
 
+class _Attempt(ConnectionCallbacks):
+    """A connect by the poller: ends with the connection's transport, here with a failure, or when it is not wanted."""
+
+    __slots__ = ("connection", "address", "transport")
+
+    def __init__(self, connection: Connection, address: Address) -> None:
+        self.connection = connection
+        self.address = address
+        self.transport: SocketTransport | None = None
+
+    def begin(self, poller: Poller) -> bool:
+        """False: the host is no literal that the poller knows (one with a zone)."""
+        connection = self.connection
+        address = self.address
+        try:
+            self.transport = native_connect(poller, address.host, address.port, connection, self)
+        except ValueError:
+            return False
+        except OSError as error:
+            # Not from within the caller, who does not have the connection yet.
+            connection.dispatcher.post(fail, connection, _reason(error, address))
+        return True
+
+    def on_connect_failed(self, number: int) -> None:
+        self.transport = None
+        fail(self.connection, _reason(OSError(number, os.strerror(number)), self.address))
+
+    def on_event(self, event: int) -> None:
+        transport = self.transport
+        self.transport = None
+        if event == EVENT_LOCAL_CLOSE and transport is not None and self.connection.transport is None:
+            transport.abort()
+
+
 def connect(dispatcher: Dispatcher, plan: ConnectPlan, transport_socket: TransportSocket | None) -> Connection:
     """Begin to connect; returns at once. EVENT_CONNECTED follows when transport and TLS are up, or a close event.
 
@@ -86,6 +128,14 @@ def connect(dispatcher: Dispatcher, plan: ConnectPlan, transport_socket: Transpo
     info = ConnectionInfo(dispatcher.next_connection_id(), NO_ADDRESS, remote)
     connection = Connection(dispatcher, info, _Establisher(transport_socket))
     connection.connect_start_ns = dispatcher.monotonic_ns()
+    if plan.is_plain():
+        # The usual case, at a fraction of the cost.
+        poller = dispatcher.poller()
+        if poller is not None:
+            attempt = _Attempt(connection, remote)
+            connection.add_callbacks(attempt)
+            if attempt.begin(poller):
+                return connection
     guard = _ConnectGuard()
     connection.add_callbacks(guard)
     guard.task = dispatcher.spawn(_establish(dispatcher, plan, connection))
@@ -95,8 +145,8 @@ def connect(dispatcher: Dispatcher, plan: ConnectPlan, transport_socket: Transpo
 async def _establish(dispatcher: Dispatcher, plan: ConnectPlan, connection: Connection) -> None:
     loop = dispatcher.loop
     first = plan.addresses[0]
-    if len(plan.addresses) == 1 and first.kind == KIND_IP and not plan.options and plan.source is None:
-        # The usual case: the loop makes the socket itself, at half the cost.
+    if plan.is_plain():
+        # The loop makes the socket itself, at half the cost.
         try:
             await loop.create_connection(lambda: connection, first.host, first.port)  # type: ignore[type-var]
         except OSError as error:

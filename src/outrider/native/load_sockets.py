@@ -1,0 +1,34 @@
+"""The native sockets, where they could be built (Linux); elsewhere the loop's own transports serve."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from outrider.native.sockets import Acceptor, Poller, SocketTransport
+
+try:
+    from outrider.native import sockets as _sockets
+except ImportError:
+    AVAILABLE = False
+else:
+    # An escape, for comparisons: the loop's transports all the same.
+    AVAILABLE = os.environ.get("OUTRIDER_LOOP_SOCKETS", "") in ("", "0")
+
+
+def new_poller(dispatcher: Any) -> Poller | None:
+    """A poller on the dispatcher's loop, or None. The others here want one."""
+    return _sockets.Poller(dispatcher) if AVAILABLE else None
+
+
+def new_transport(poller: Poller, fd: int, protocol: Any, peer: tuple[str, int] | None) -> SocketTransport:
+    return _sockets.SocketTransport(poller, fd, protocol, peer)
+
+
+def new_acceptor(poller: Poller, fd: int, owner: Any, limit: int) -> Acceptor:
+    return _sockets.Acceptor(poller, fd, owner, limit)
+
+
+def connect(poller: Poller, host: str, port: int, protocol: Any, attempt: Any) -> SocketTransport:
+    return _sockets.connect(poller, host, port, protocol, attempt)
