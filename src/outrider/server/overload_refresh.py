@@ -68,7 +68,10 @@ class OverloadRefresh:
         self._timer: asyncio.TimerHandle | None = None
         self._last_s = 0.0
         # action or point -> 0..FULL
-        self.states: tuple[dict[str, int], dict[str, int]] = ({}, {})
+        self.states: tuple[dict[str, int], dict[str, int]] = (
+            {each.name: 0 for each in settings.actions},
+            {each.name: 0 for each in settings.points},
+        )
 
     def start(self) -> None:
         """Begin to watch; nothing happens without monitors."""
