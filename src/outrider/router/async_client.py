@@ -15,12 +15,13 @@ from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeader
 from outrider.data.header_names import (
     X_ENVOY_EXPECTED_RQ_TIMEOUT_MS,
     X_ENVOY_INTERNAL,
+    X_ENVOY_RATE_LIMITED,
     X_ENVOY_UPSTREAM_CANARY,
     X_ENVOY_UPSTREAM_SERVICE_TIME,
     X_FORWARDED_FOR,
 )
 from outrider.event.timer import Timer
-from outrider.http.codec import RESET_LOCAL, CodecProtocolError, RequestEncoder
+from outrider.http.codec import RESET_LOCAL, RESET_REMOTE_REFUSED_STREAM, CodecProtocolError, RequestEncoder
 from outrider.router.shadow import local_address
 from outrider.upstream.conn_pool import PendingStream, PoolCallbacks
 from outrider.upstream.load_balancer_context import LoadBalancerContext
@@ -36,6 +37,12 @@ if TYPE_CHECKING:
     from outrider.upstream.host import Host
 
 _NO_CONTEXT: Final = LoadBalancerContext()
+_GRPC_STATUS: Final = b"grpc-status"
+# How an attempt ended.
+_COMPLETE: Final = 0
+_CONNECT: Final = 1
+_RESET: Final = 2
+_REFUSED: Final = 3
 _TIMEOUT: Final = 0
 _RETRY: Final = 1
 # Words of `retry_on`, and the statuses that they mean.
@@ -44,8 +51,27 @@ _RETRIED: Final[dict[str, tuple[int, ...]]] = {
     "gateway-error": (502, 503, 504),
     "connect-failure": (),
     "reset": (),
+    "reset-before-request": (),
     "refused-stream": (),
     "retriable-4xx": (409,),
+    "envoy-ratelimited": (),
+    "http3-post-connect-failure": (),
+    # Without the lists that a route's policy has they name nothing.
+    "retriable-status-codes": (),
+    "retriable-headers": (),
+    "cancelled": (),
+    "deadline-exceeded": (),
+    "resource-exhausted": (),
+    "unavailable": (),
+    "internal": (),
+}
+# The words among them that mean a gRPC status.
+_RETRIED_GRPC: Final[dict[str, bytes]] = {
+    "cancelled": b"1",
+    "deadline-exceeded": b"4",
+    "resource-exhausted": b"8",
+    "internal": b"13",
+    "unavailable": b"14",
 }
 
 
@@ -65,14 +91,31 @@ class AsyncCallbacks:
 class AsyncRetry:
     """How often and when to try again."""
 
-    __slots__ = ("count", "base_ms", "max_ms", "statuses", "on_reset")
+    __slots__ = (
+        "count", "base_ms", "max_ms", "statuses", "grpc_statuses", "on_reset", "on_connect_failure", "on_refused",
+        "on_ratelimited",
+    )  # fmt: skip
 
     def __init__(self, count: int, base_ms: int, max_ms: int, words: list[str]) -> None:
         self.count = count
         self.base_ms = base_ms
         self.max_ms = max_ms
         self.statuses: frozenset[int] = frozenset(status for word in words for status in _RETRIED[word])
-        self.on_reset: bool = bool({"5xx", "reset", "connect-failure", "gateway-error"} & set(words))
+        self.grpc_statuses: frozenset[bytes] = frozenset(_RETRIED_GRPC[word] for word in words if word in _RETRIED_GRPC)
+        self.on_reset: bool = bool({"5xx", "reset", "gateway-error"} & set(words))
+        self.on_connect_failure: bool = self.on_reset or bool({"connect-failure", "reset-before-request"} & set(words))
+        self.on_refused: bool = self.on_reset or "refused-stream" in words
+        self.on_ratelimited: bool = "envoy-ratelimited" in words
+
+    def wants(self, status: int, response: ResponseHeaderMap | None) -> bool:
+        """Whether a complete response is to be tried again."""
+        if status in self.statuses:
+            return True
+        if response is None:
+            return False
+        if self.grpc_statuses and response.get(_GRPC_STATUS) in self.grpc_statuses:
+            return True
+        return self.on_ratelimited and response.get(X_ENVOY_RATE_LIMITED) is not None
 
 
 def load_retry(view: View, default_on: str) -> AsyncRetry:
@@ -195,7 +238,7 @@ class AsyncCall(PoolCallbacks):
         pool = cluster.choose_pool(0, _NO_CONTEXT)
         if pool is None:
             self._charge(503, False)
-            self._ended_with(503, b"no healthy upstream", True)
+            self._ended_with(503, b"no healthy upstream", _CONNECT)
             return
         pending = pool.new_stream(self, self)
         if pending is not None and self.callbacks is not None:
@@ -222,7 +265,7 @@ class AsyncCall(PoolCallbacks):
         self.host = host
         self._charge(503, False)
         host.stats.rq_error.inc()
-        self._ended_with(503, b"upstream connect error or disconnect/reset before headers", True)
+        self._ended_with(503, b"upstream connect error or disconnect/reset before headers", _CONNECT)
 
     # --- the response ---
 
@@ -268,7 +311,10 @@ class AsyncCall(PoolCallbacks):
             self._fail("reset")
             return
         self._charge(503, False)
-        self._ended_with(503, b"upstream connect error or disconnect/reset before headers", True)
+        refused = reason == RESET_REMOTE_REFUSED_STREAM
+        self._ended_with(
+            503, b"upstream connect error or disconnect/reset before headers", _REFUSED if refused else _RESET
+        )
 
     def _complete(self) -> None:
         self.encoder = None
@@ -278,22 +324,18 @@ class AsyncCall(PoolCallbacks):
             return
         elapsed_ms = (self.dispatcher.monotonic_ns() - self.start_ns) // 1_000_000
         info.code_stats.record_time(elapsed_ms, True, False)
-        self._ended_with(response.status, b"".join(self.received), False)
+        self._ended_with(response.status, b"".join(self.received), _COMPLETE)
 
-    def _ended_with(self, status: int, body: bytes, broken: bool) -> None:
-        retry = self.retry
-        if (
-            retry is not None
-            and self.attempts <= retry.count
-            and (status in retry.statuses or (broken and retry.on_reset))
-        ):
+    def _ended_with(self, status: int, body: bytes, how: int) -> None:
+        if self.retry is not None and self.attempts <= self.retry.count and self._retriable(self.retry, status, how):
+            retry = self.retry
             # Full jitter, as Envoy's JitteredExponentialBackOffStrategy.
             ceiling = min(retry.base_ms * (1 << min(self.attempts, 20)), retry.max_ms)
             self.host = None
             timer = self.dispatcher.timer(self, _RETRY)
             timer.arm(int(random() * ceiling))
             return
-        if broken or self.response is None:
+        if how != _COMPLETE or self.response is None:
             self._tell_local(status, body)
             return
         callbacks = self.callbacks
@@ -301,6 +343,15 @@ class AsyncCall(PoolCallbacks):
         self._drop()
         if callbacks is not None:
             callbacks.on_response(response, body)
+
+    def _retriable(self, retry: AsyncRetry, status: int, how: int) -> bool:
+        if how == _COMPLETE:
+            return retry.wants(status, self.response)
+        if how == _CONNECT:
+            return retry.on_connect_failure or status in retry.statuses
+        if how == _REFUSED:
+            return retry.on_refused
+        return retry.on_reset
 
     # --- the end ---
 
