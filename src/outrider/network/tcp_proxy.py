@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from outrider.access_log import context as log_types
 from outrider.access_log.context import FormatContext
 from outrider.data import response_flag
+from outrider.data.filter_state import FilterStateObject
 from outrider.data.stream_info import PROTOCOL_NONE, StreamInfo, UpstreamInfo
 from outrider.event.timer import Timer, TimerOwner
 from outrider.network.connection import (
@@ -29,8 +30,14 @@ from outrider.network.filter import (
     STOP,
     NetworkFilter,
 )
-from outrider.network.tcp_proxy_settings import FAILED_CONNECT, FAILED_NO_CLUSTER, TcpProxySettings
-from outrider.stats.metrics import Gauge
+from outrider.network.tcp_proxy_settings import (
+    CONNECT_IMMEDIATE,
+    CONNECT_ON_DATA,
+    FAILED_CONNECT,
+    FAILED_NO_CLUSTER,
+    TcpProxySettings,
+)
+from outrider.network.tcp_proxy_upstream import Tunnel, UpstreamReader
 
 if TYPE_CHECKING:
     from outrider.data.address import Address
@@ -41,6 +48,9 @@ _TIMER_RETRY: Final = 2
 _TIMER_LOG: Final = 3
 _TIMER_UPSTREAM_IDLE: Final = 4
 _NANOS_PER_MS: Final = 1_000_000
+
+# Filter state that overrides the idle timeout of one connection (Envoy's well-known key), in milliseconds.
+IDLE_TIMEOUT_KEY: Final = "envoy.tcp_proxy.per_connection_idle_timeout_ms"
 
 _FINAL_FLAGS: Final[list[int]] = [
     response_flag.UPSTREAM_RETRY_LIMIT_EXCEEDED | response_flag.RETRY_LIMIT_LAST,
@@ -60,6 +70,8 @@ class TcpProxy(NetworkFilter):
     def __init__(self, settings: TcpProxySettings) -> None:
         self.settings = settings
         self.upstream: Connection | None = None
+        # In place of `upstream`: the stream that carries the bytes.
+        self.tunnel: Tunnel | None = None
         self.info: StreamInfo | None = None
         self.cluster_name: str = ""
         # Handle of the pool's pending request; belongs to the connector.
@@ -71,7 +83,13 @@ class TcpProxy(NetworkFilter):
         self._downstream_ended: bool = False
         self._paused_downstream: bool = False
         self._paused_upstream: bool = False
-        self._waiting: bool = True
+        # No way to the upstream has been asked for yet.
+        self._dormant: bool = True
+        # What came before there was an upstream, with `max_early_data_bytes`.
+        self._early: list[bytes] = []
+        self._early_size: int = 0
+        self._reading_held: bool = True
+        self._idle_ms: int = settings.idle_timeout_ms
         self._last_activity_ns: int = 0
         self._last_upstream_ns: int = 0
         self._last_downstream_ns: int = 0
@@ -88,8 +106,10 @@ class TcpProxy(NetworkFilter):
         connection.add_callbacks(self)
         connection.enable_half_close(True)
         connection.stats = self.settings.stats.connection
-        # Nothing is read before there is somebody to give it to.
-        connection.read_disable(True)
+        self._reading_held = self.settings.max_early_data < 0
+        if self._reading_held:
+            # Nothing is read before there is somebody to give it to.
+            connection.read_disable(True)
         info = StreamInfo(connection.info, time_ns(), monotonic_ns(), PROTOCOL_NONE)
         info.upstream = UpstreamInfo()
         info.upstream.detected_close_type = "Normal"
@@ -101,6 +121,7 @@ class TcpProxy(NetworkFilter):
         self._timers = _Timers(self)
         now = monotonic_ns()
         self._last_activity_ns = self._last_upstream_ns = self._last_downstream_ns = now
+        self._idle_ms = self._own_idle_timeout()
         dispatcher = self.connection.dispatcher
         if settings.max_duration_ms > 0:
             delay = settings.max_duration_ms
@@ -113,7 +134,9 @@ class TcpProxy(NetworkFilter):
         if settings.log_flush_interval_ms > 0 and settings.access_logs:
             self._log_timer = dispatcher.timer(self._timers, _TIMER_LOG)
             self._log_timer.arm(settings.log_flush_interval_ms)
-        self._connect()
+        mode = settings.connect_mode
+        if mode == CONNECT_IMMEDIATE or (mode != CONNECT_ON_DATA and self.connection.transport_socket is None):
+            self._connect()
         return STOP
 
     def on_data(self, data: bytes, end_stream: bool) -> int:
@@ -128,9 +151,44 @@ class TcpProxy(NetworkFilter):
             self._downstream_ended = True
         if upstream is not None:
             upstream.write(data, end_stream)
+        elif self.tunnel is not None:
+            self.tunnel.write(data, end_stream)
+        else:
+            self._keep_early(data)
         return STOP
 
+    def _keep_early(self, data: bytes) -> None:
+        """Bytes that nobody can take yet; the first ones may be what the connection has waited for."""
+        if self._closed:
+            return
+        if data:
+            if not self._early:
+                self.settings.stats.early_data.inc()
+            self._early.append(data)
+            self._early_size += len(data)
+            if self._early_size > self.settings.max_early_data and not self._reading_held:
+                self._reading_held = True
+                self.connection.read_disable(True)
+        if self._dormant and self.settings.connect_mode == CONNECT_ON_DATA:
+            self._connect()
+
+    def _send_early(self) -> None:
+        early = self._early
+        self._early = []
+        if not early and not self._downstream_ended:
+            return
+        data = b"".join(early)
+        if self.upstream is not None:
+            self.upstream.write(data, self._downstream_ended)
+        elif self.tunnel is not None:
+            self.tunnel.write(data, self._downstream_ended)
+
     def on_event(self, event: int) -> None:
+        if event == EVENT_CONNECTED and not self._closed and self._dormant and self._timers is not None:
+            # The downstream handshake is over.
+            if self.settings.connect_mode != CONNECT_ON_DATA:
+                self._connect()
+            return
         if event == EVENT_CONNECTED or self._closed:
             return
         info = self.info
@@ -147,6 +205,11 @@ class TcpProxy(NetworkFilter):
                     self._reader.drain(self.settings, self._shortest_idle())
                 # When both directions had ended before, nobody closed it here.
                 self._end_upstream(upstream, CLOSE_FLUSH_WRITE, "" if self._downstream_ended else _CLIENT_CLOSED)
+        elif self.tunnel is not None:
+            tunnel = self.tunnel
+            self.tunnel = None
+            self._keep_tunnel_bytes(tunnel)
+            tunnel.close()
         elif self.pending is not None:
             if info is not None:
                 info.response_flags |= response_flag.DOWNSTREAM_CONNECTION_TERMINATION
@@ -163,19 +226,29 @@ class TcpProxy(NetworkFilter):
 
     def on_above_write_buffer_high_watermark(self) -> None:
         upstream = self.upstream
-        if upstream is not None and not self._paused_upstream:
+        if self._paused_upstream:
+            return
+        if upstream is not None:
             self._paused_upstream = True
             upstream.read_disable(True)
+        elif self.tunnel is not None:
+            self._paused_upstream = True
+            self.tunnel.read_disable(True)
 
     def on_below_write_buffer_low_watermark(self) -> None:
         upstream = self.upstream
-        if upstream is not None and self._paused_upstream:
-            self._paused_upstream = False
+        if not self._paused_upstream:
+            return
+        self._paused_upstream = False
+        if upstream is not None:
             upstream.read_disable(False)
+        elif self.tunnel is not None:
+            self.tunnel.read_disable(False)
 
     # --- upstream ---
 
     def _connect(self) -> None:
+        self._dormant = False
         if not self._closed:
             self.settings.connector.connect(self)
 
@@ -194,6 +267,28 @@ class TcpProxy(NetworkFilter):
             upstream.close(CLOSE_NO_FLUSH)
             return
         self.upstream = upstream
+        self._note_upstream(upstream, host, address, cluster_name)
+        reader = UpstreamReader(self)
+        self._reader = reader
+        upstream.enable_half_close(True)
+        upstream.add_callbacks(reader)
+        upstream.add_filter(reader)
+        upstream.start_filters()
+        self._start()
+
+    def on_tunnel(
+        self, tunnel: Tunnel, upstream: Connection, host: object, address: Address, cluster_name: str
+    ) -> None:
+        """A tunnel is ours: a stream of the connection `upstream`, which others may share."""
+        self.pending = None
+        if self._closed:
+            tunnel.close()
+            return
+        self.tunnel = tunnel
+        self._note_upstream(upstream, host, address, cluster_name)
+        self._start()
+
+    def _note_upstream(self, upstream: Connection, host: object, address: Address, cluster_name: str) -> None:
         self.host = host
         info = self.info
         if info is not None and info.upstream is not None:
@@ -209,12 +304,8 @@ class TcpProxy(NetworkFilter):
             facts.connect_end_ns = upstream.connect_end_ns
             facts.pool_ready_ns = monotonic_ns()
             info.cluster_name = cluster_name
-        reader = UpstreamReader(self)
-        self._reader = reader
-        upstream.enable_half_close(True)
-        upstream.add_callbacks(reader)
-        upstream.add_filter(reader)
-        upstream.start_filters()
+
+    def _start(self) -> None:
         settings = self.settings
         idle = self._shortest_idle()
         if idle > 0 and self._timers is not None:
@@ -223,8 +314,10 @@ class TcpProxy(NetworkFilter):
             self._idle.arm(idle)
         if settings.log_on_connected:
             self._log(log_types.TCP_UPSTREAM_CONNECTED)
-        self._waiting = False
-        self.connection.read_disable(False)
+        self._send_early()
+        if self._reading_held and not self._closed:
+            self._reading_held = False
+            self.connection.read_disable(False)
 
     def on_failed(self, kind: int, details: str = "", host: object = None, address: Address | None = None) -> None:
         """No connection this time (FAILED_*): try again or give up."""
@@ -285,6 +378,18 @@ class TcpProxy(NetworkFilter):
             # The client learns of a reset by a reset.
             self.connection.close(CLOSE_ABORT_RESET if reset else CLOSE_FLUSH_WRITE)
 
+    def on_tunnel_closed(self, reset: bool) -> None:
+        """The tunnel is over: the upstream has ended it, or `reset`."""
+        tunnel = self.tunnel
+        if self._closed or tunnel is None:
+            return
+        self.tunnel = None
+        self._keep_tunnel_bytes(tunnel)
+        if reset and self.info is not None:
+            self.info.response_flags |= response_flag.UPSTREAM_REMOTE_RESET
+        if self.connection.state == STATE_OPEN:
+            self.connection.close(CLOSE_FLUSH_WRITE)
+
     def on_upstream_high(self) -> None:
         if not self._paused_downstream and not self._closed and self.connection.state == STATE_OPEN:
             self._paused_downstream = True
@@ -299,11 +404,21 @@ class TcpProxy(NetworkFilter):
 
     # --- time ---
 
+    def _own_idle_timeout(self) -> int:
+        """The configured one, or that which filter state gives this connection."""
+        state = self.connection.info.filter_state
+        value = None if state is None else state.get(IDLE_TIMEOUT_KEY)
+        if isinstance(value, FilterStateObject):
+            text = value.serialize() or ""
+            if text.isascii() and text.isdigit():
+                return int(text)
+        return self.settings.idle_timeout_ms
+
     def _shortest_idle(self) -> int:
         shortest = 0
         settings = self.settings
         for limit in (
-            settings.idle_timeout_ms, settings.downstream_idle_timeout_ms, settings.upstream_idle_timeout_ms
+            self._idle_ms, settings.downstream_idle_timeout_ms, settings.upstream_idle_timeout_ms
         ):
             if limit > 0 and (shortest == 0 or limit < shortest):
                 shortest = limit
@@ -331,7 +446,7 @@ class TcpProxy(NetworkFilter):
         now = monotonic_ns()
         least = 0
         for limit, since in (
-            (settings.idle_timeout_ms, self._last_activity_ns),
+            (self._idle_ms, self._last_activity_ns),
             (settings.downstream_idle_timeout_ms, self._last_downstream_ns),
             (settings.upstream_idle_timeout_ms, self._last_upstream_ns),
         ):
@@ -352,6 +467,11 @@ class TcpProxy(NetworkFilter):
         self.upstream = None
         if upstream is not None:
             self._end_upstream(upstream, CLOSE_NO_FLUSH, reason)
+        tunnel = self.tunnel
+        if tunnel is not None:
+            self.tunnel = None
+            self._keep_tunnel_bytes(tunnel)
+            tunnel.close()
         self.connection.close(CLOSE_NO_FLUSH, reason)
 
     # --- the end ---
@@ -361,6 +481,12 @@ class TcpProxy(NetworkFilter):
         if info is not None and info.upstream is not None:
             info.upstream.wire_bytes_sent = upstream.bytes_sent
             info.upstream.wire_bytes_received = upstream.bytes_received
+
+    def _keep_tunnel_bytes(self, tunnel: Tunnel) -> None:
+        info = self.info
+        if info is not None and info.upstream is not None:
+            info.upstream.wire_bytes_sent = tunnel.wire_bytes_sent
+            info.upstream.wire_bytes_received = tunnel.wire_bytes_received
 
     def _finish(self) -> None:
         if self._closed:
@@ -382,6 +508,8 @@ class TcpProxy(NetworkFilter):
             info.wire_bytes_sent = self.connection.bytes_sent
             if self.upstream is not None:
                 self._keep_upstream_bytes(self.upstream)
+            elif self.tunnel is not None:
+                self._keep_tunnel_bytes(self.tunnel)
             if info.metadata is None:
                 info.metadata = self.connection.info.metadata
             context = FormatContext(info, None, None, None, b"", log_type)
@@ -392,77 +520,6 @@ class TcpProxy(NetworkFilter):
         self._finish()
         self._timers = None
         self._reader = None
-
-
-class UpstreamReader(NetworkFilter):
-    """The filter on the upstream connection."""
-
-    def __init__(self, proxy: TcpProxy) -> None:
-        self.proxy: TcpProxy | None = proxy
-        # Counted down when the last bytes of a vanished client have been flushed.
-        self._flush_active: Gauge | None = None
-        self._drain: _Drain | None = None
-
-    def drain(self, settings: TcpProxySettings, idle_ms: int) -> None:
-        """The client is gone; the upstream gets `idle_ms` (0: any time) for each step of taking what is left."""
-        stats = settings.stats
-        stats.upstream_flush_total.inc()
-        stats.upstream_flush_active.inc()
-        self._flush_active = stats.upstream_flush_active
-        if idle_ms > 0:
-            self._drain = _Drain(self.connection, settings, idle_ms)
-
-    def on_data(self, data: bytes, end_stream: bool) -> int:
-        proxy = self.proxy
-        if proxy is not None:
-            proxy.on_upstream_data(data, end_stream)
-        return STOP
-
-    def on_event(self, event: int) -> None:
-        if event == EVENT_CONNECTED:
-            return
-        if self._flush_active is not None:
-            self._flush_active.dec()
-            self._flush_active = None
-        if self._drain is not None:
-            self._drain.timer.disarm()
-            self._drain = None
-        proxy = self.proxy
-        if proxy is not None:
-            self.proxy = None
-            proxy.on_upstream_closed(event, self.connection)
-
-    def on_above_write_buffer_high_watermark(self) -> None:
-        if self.proxy is not None:
-            self.proxy.on_upstream_high()
-
-    def on_below_write_buffer_low_watermark(self) -> None:
-        if self.proxy is not None:
-            self.proxy.on_upstream_low()
-
-
-class _Drain(TimerOwner):
-    """Ends the flush of an upstream connection that has stopped taking bytes."""
-
-    def __init__(self, connection: Connection, settings: TcpProxySettings, idle_ms: int) -> None:
-        self.connection = connection
-        self.settings = settings
-        self.idle_ms = idle_ms
-        self.left: int = connection.transport.get_write_buffer_size()
-        self.timer: Timer = connection.dispatcher.timer(self, 0)
-        self.timer.arm(idle_ms)
-
-    def on_timer(self, kind: int) -> None:
-        connection = self.connection
-        transport = connection.transport
-        if transport is not None:
-            left: int = transport.get_write_buffer_size()
-            if 0 < left < self.left:
-                self.left = left
-                self.timer.arm(self.idle_ms)
-                return
-        self.settings.stats.idle_timeout.inc()
-        connection.close(CLOSE_ABORT_RESET)
 
 
 class _Timers(TimerOwner):

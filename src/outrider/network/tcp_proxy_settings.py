@@ -23,6 +23,11 @@ FAILED_NO_CLUSTER: Final = 3
 FAILED_CONNECT: Final = 4
 FAILED_POOL: Final = 5
 
+# UpstreamConnectMode
+CONNECT_IMMEDIATE: Final = 0
+CONNECT_ON_DATA: Final = 1
+CONNECT_ON_TLS_HANDSHAKE: Final = 2
+
 
 class TcpProxyStats:
     """`tcp.<stat_prefix>.*`."""
@@ -77,6 +82,10 @@ class TcpProxySettings:
         self.stats = stats
         self.connector = connector
         self.access_logs: list[AccessLog] = []
+        # When the upstream connection is begun (CONNECT_*).
+        self.connect_mode: int = CONNECT_IMMEDIATE
+        # Bytes that are taken from the client before there is an upstream; -1: it is not read.
+        self.max_early_data: int = -1
         self.idle_timeout_ms: int = 3_600_000
         self.downstream_idle_timeout_ms: int = 0
         self.upstream_idle_timeout_ms: int = 0

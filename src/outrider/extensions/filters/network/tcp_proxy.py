@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 from outrider.access_log.access_log import create_access_logs
 from outrider.data.filter_state import FilterStateObject
+from outrider.extensions.filters.network.tcp_tunnel import TunnelSettings, TunnelStream, read_tunnel
 from outrider.network.connection import Connection
 from outrider.network.filter import NetworkFilter
 from outrider.network.filter_registry import NETWORK_FILTERS, NetworkFilterFactory
 from outrider.network.proxy_protocol import Tlv, options_for, read_tlvs
 from outrider.network.tcp_proxy import TcpProxy
 from outrider.network.tcp_proxy_settings import (
+    CONNECT_IMMEDIATE,
+    CONNECT_ON_DATA,
+    CONNECT_ON_TLS_HANDSHAKE,
     FAILED_ATTEMPTS,
     FAILED_CONNECT,
     FAILED_NO_CLUSTER,
@@ -43,11 +47,21 @@ from outrider.upstream.load_balancer_context import LoadBalancerContext
 
 if TYPE_CHECKING:
     from outrider.config.view import View
+    from outrider.data.stream_info import StreamInfo
     from outrider.factory_context import FactoryContext
 
 TYPE: Final = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 # Filter state that overrides the cluster (Envoy's well-known key).
 CLUSTER_KEY: Final = "envoy.tcp_proxy.cluster"
+# Filter state: "true" has a connection proxied without the configured tunnel.
+DISABLE_TUNNELING_KEY: Final = "envoy.tcp_proxy.disable_tunneling"
+
+
+CONNECT_MODES: Final = {
+    "IMMEDIATE": CONNECT_IMMEDIATE,
+    "ON_DOWNSTREAM_DATA": CONNECT_ON_DATA,
+    "ON_DOWNSTREAM_TLS_HANDSHAKE": CONNECT_ON_TLS_HANDSHAKE,
+}
 
 
 class Choice:
@@ -83,6 +97,9 @@ class TcpContext(LoadBalancerContext):
     def downstream_connection(self) -> Connection | None:
         return self.proxy.connection
 
+    def stream_info(self) -> StreamInfo | None:
+        return self.proxy.info
+
     def transport_socket_options(self) -> TransportSocketOptions | None:
         info = self.proxy.connection.info
         return options_for(info.filter_state, info.remote_address, info.local_address, self.tlvs)
@@ -112,13 +129,22 @@ class Attempt(TcpPoolCallbacks):
 class ClusterConnector(UpstreamConnector):
     """Connects by way of the cluster manager."""
 
-    def __init__(self, clusters: ClusterManager, choices: list[Choice], source_ip_hash: bool, tlvs: list[Tlv]) -> None:
+    def __init__(
+        self,
+        clusters: ClusterManager,
+        choices: list[Choice],
+        source_ip_hash: bool,
+        tlvs: list[Tlv],
+        tunnel: TunnelSettings | None = None,
+    ) -> None:
         self.clusters = clusters
         self.choices = choices
         self.total = sum(choice.weight for choice in choices)
         self.source_ip_hash = source_ip_hash
         # Extensions of the PROXY headers that upstreams may be sent.
         self.tlvs = tlvs
+        # None: raw connections.
+        self.tunnel = tunnel
 
     def _choose(self, proxy: TcpProxy) -> Choice:
         state = proxy.connection.info.filter_state
@@ -154,7 +180,21 @@ class ClusterConnector(UpstreamConnector):
             cluster.info.stats.upstream_cx_connect_attempts_exceeded.inc()
             proxy.on_failed(FAILED_ATTEMPTS)
             return
-        pool = cluster.choose_tcp_pool(0, TcpContext(proxy, choice.metadata, self.source_ip_hash, self.tlvs))
+        context = TcpContext(proxy, choice.metadata, self.source_ip_hash, self.tlvs)
+        tunnel = self.tunnel
+        if tunnel is not None and not _tunneling_disabled(proxy):
+            http_pool = cluster.choose_pool(0, context)
+            if http_pool is None:
+                proxy.on_failed(FAILED_NO_HOST)
+                return
+            proxy.begin_attempt()
+            secure = http_pool.host.transport_socket_factory.implements_secure_transport
+            stream = TunnelStream(proxy, tunnel, http_pool, choice.name, secure)
+            pending = stream.start()
+            if pending is not None:
+                proxy.pending = pending
+            return
+        pool = cluster.choose_tcp_pool(0, context)
         if pool is None:
             proxy.on_failed(FAILED_NO_HOST)
             return
@@ -164,6 +204,14 @@ class ClusterConnector(UpstreamConnector):
     def cancel(self, proxy: TcpProxy) -> None:
         if isinstance(proxy.pending, PendingStream):
             proxy.pending.cancel()
+        elif isinstance(proxy.pending, TunnelStream):
+            proxy.pending.close()
+
+
+def _tunneling_disabled(proxy: TcpProxy) -> bool:
+    state = proxy.connection.info.filter_state
+    value = None if state is None else state.get(DISABLE_TUNNELING_KEY)
+    return isinstance(value, FilterStateObject) and value.serialize() == "true"
 
 
 class TcpProxyFactory(NetworkFilterFactory):
@@ -199,6 +247,14 @@ def create(config: View, context: FactoryContext) -> NetworkFilterFactory:
             raise back_off.error("max_interval must be greater than or equal to base_interval", "max_interval")
     settings.max_duration_ms = config.millis("max_downstream_connection_duration") or 0
     settings.max_duration_jitter = config.number("max_downstream_connection_duration_jitter_percentage") / 100.0
+    settings.connect_mode = CONNECT_MODES[config.enum("upstream_connect_mode")]
+    if config.has("max_early_data_bytes"):
+        settings.max_early_data = config.integer("max_early_data_bytes")
+    if settings.connect_mode == CONNECT_ON_DATA and settings.max_early_data < 0:
+        raise config.error(
+            "max_early_data_bytes must be set when upstream_connect_mode is ON_DOWNSTREAM_DATA",
+            "upstream_connect_mode",
+        )
     settings.access_logs = create_access_logs(config.messages("access_log"), context)
     settings.log_flush_interval_ms = config.millis("access_log_flush_interval") or 0
     settings.log_on_connected = config.flag("flush_access_log_on_connected")
@@ -233,7 +289,9 @@ def _connector(config: View, context: FactoryContext) -> ClusterConnector:
         if view.message("source_ip") is not None:
             by_source = True
     tlvs = read_tlvs(config.messages("proxy_protocol_tlvs"))
-    return ClusterConnector(context.cluster_manager, choices, by_source, tlvs)
+    tunnel_view = config.message("tunneling_config")
+    tunnel = None if tunnel_view is None else read_tunnel(tunnel_view, context)
+    return ClusterConnector(context.cluster_manager, choices, by_source, tlvs, tunnel)
 
 
 def _lb_metadata(view: View) -> dict[str, object] | None:
