@@ -14,7 +14,7 @@ RANKS = {
     "data": 1,
     "stats": 1,
     "native": 1,
-    "event": 2,
+    "event": 1,
     "config": 2,
     "matching": 3,
     "overload": 3,

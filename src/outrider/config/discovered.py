@@ -113,10 +113,7 @@ class DiscoveredResource(SubscriptionCallbacks):
 
         `on_update` is called after each change, and may raise ConfigError to refuse it.
         """
-        self.users += 1
-        if on_update is not None:
-            self._listeners.append(on_update)
-        context.on_close.append(_Release(self, on_update).run)
+        self.hold(context, on_update)
         manager = context.init_manager
         if manager is None:
             self.start()
@@ -127,6 +124,13 @@ class DiscoveredResource(SubscriptionCallbacks):
         else:
             self._targets.append(target)
         manager.add(target)
+
+    def hold(self, context: FactoryContext, on_update: Callable[[], None] | None = None) -> None:
+        """As `use`, of somebody who does not wait and calls `start` when it is time."""
+        self.users += 1
+        if on_update is not None:
+            self._listeners.append(on_update)
+        context.on_close.append(_Release(self, on_update).run)
 
     def start(self) -> None:
         """Begin to ask, once."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from outrider.http.filter import HttpFilterFactory
 from outrider.http.filter_chain import FilterChainEntry, HttpFilterChain
+from outrider.http.filter_discovery import discover_filter, position_fault
 from outrider.registry import ExtensionRegistry
 
 if TYPE_CHECKING:
@@ -49,18 +50,18 @@ def build_http_filter_chain(views: list[View], context: FactoryContext, what: st
     entries: list[FilterChainEntry] = []
     for position, view in enumerate(views):
         name = view.text("name")
+        last = position == len(views) - 1
+        if view.which("config_type") == "config_discovery":
+            factory = discover_filter(view, context, HTTP_FILTERS, last, what)
+            view.accept("is_optional")
+            entries.append(FilterChainEntry(factory, name, view.flag("disabled")))
+            continue
         if view.which("config_type") is None and HTTP_FILTERS.find_by_name(name) is None:
             raise view.error(f"Didn't find a registered implementation for '{name}' with type URL: ''", "name")
         factory = HTTP_FILTERS.create(view, context)
-        last = position == len(views) - 1
-        if factory.is_terminal and not last:
-            raise view.error(
-                f"Error: terminal filter named {name} of type {name} must be the last filter in a {what} filter chain."
-            )
-        if last and not factory.is_terminal:
-            raise view.error(
-                f"Error: non-terminal filter named {name} of type {name} is the last filter in a {what} filter chain."
-            )
+        wrong = position_fault(name, factory.is_terminal, last, what)
+        if wrong:
+            raise view.error(wrong)
         if last and view.flag("disabled"):
             raise view.error(f"Error: the last (terminal) filter {name} in the chain cannot be disabled by default.")
         # `is_optional`: with every registered filter known there is nothing left to be optional about.

@@ -37,7 +37,10 @@ class OverlapError(Exception):
 class FilterChain:
     """What a connection gets: a transport socket and network filters. Immutable."""
 
-    __slots__ = ("name", "transport_socket_factory", "connect_timeout_ms", "filter_factories", "metadata", "on_close")
+    __slots__ = (
+        "name", "transport_socket_factory", "connect_timeout_ms", "filter_factories", "metadata", "on_close", "packed",
+        "drain",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -55,6 +58,10 @@ class FilterChain:
         self.metadata: dict[str, dict[str, object]] = metadata if metadata is not None else {}
         # Ends the subscriptions of its parts, see FactoryContext.on_close.
         self.on_close: list[Callable[[], None]] = []
+        # The message: an update of the listener that has the same keeps the chain.
+        self.packed: bytes = b""
+        # When its connections are asked to go away (a server.drain.ListenerDrain).
+        self.drain: object = None
 
     def close(self) -> None:
         """No connection will use the chain any more."""

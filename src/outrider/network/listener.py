@@ -356,6 +356,10 @@ class ActiveConnection(ConnectionCallbacks):
         filters: list[ListenerFilter] = []
         for configured in config.listener_filters:
             if configured.disabled is None or not configured.disabled.matches(info):
+                if not configured.factory.available():
+                    config.scope.counter("extension_config_missing").inc()
+                    self.connection.close(CLOSE_NO_FLUSH)
+                    return
                 filters.append(configured.factory.create())
         go_on = config.continue_on_listener_filters_timeout
         chain = ListenerFilterChain(_Inspection(self), self.connection, self.listener.stats, filters, go_on)
@@ -395,6 +399,11 @@ class ActiveConnection(ConnectionCallbacks):
     def _attach(self, chain: FilterChain) -> None:
         connection = self.connection
         connection.set_buffer_limits(self.listener.config.buffer_limit)
+        for factory in chain.filter_factories:
+            if not factory.available():
+                self.listener.config.scope.counter("network_extension_config_missing").inc()
+                connection.close(CLOSE_NO_FLUSH)
+                return
         for factory in chain.filter_factories:
             connection.add_filter(factory.create())
             if connection.state == STATE_CLOSED:

@@ -20,6 +20,7 @@ from outrider.network.address_config import (
     read_socket_options,
 )
 from outrider.network.filter_chain import SOURCE_TYPES, FilterChain, FilterChainMatcher, MatchCriteria, OverlapError
+from outrider.network.filter_discovery import discover_listener_filter
 from outrider.network.filter_registry import build_filter_chain
 from outrider.network.listen_socket import DEFAULT_BACKLOG, ListenSocketSettings, mptcp_available
 from outrider.network.listener_filter import (
@@ -34,6 +35,7 @@ from outrider.network.transport_socket import DOWNSTREAM_TRANSPORT_SOCKETS, RAW_
 if TYPE_CHECKING:
     from outrider.access_log.access_log import AccessLog
     from outrider.factory_context import FactoryContext
+    from outrider.http.conn_manager_settings import DrainDecision
     from outrider.stats.store import Scope
 
 _log: Final = logging.getLogger("outrider.config")
@@ -57,8 +59,21 @@ class ListenerInfo:
 class ListenerConfig:
     """A checked listener with its factories; one `Listener` serves each of its addresses."""
 
-    def __init__(self, view: View, context: FactoryContext, admin: bool = False) -> None:
-        """Raises ConfigError. `admin`: the listener of the admin interface."""
+    def __init__(
+        self,
+        view: View,
+        context: FactoryContext,
+        admin: bool = False,
+        make_drain: Callable[[], DrainDecision] | None = None,
+        known_chains: dict[bytes, FilterChain] | None = None,
+    ) -> None:
+        """Raises ConfigError. `admin`: the listener of the admin interface.
+
+        `make_drain` gives each filter chain a drain decision of its own. `known_chains`, by their messages, are taken
+        over as they are (an update in place).
+        """
+        self._make_drain = make_drain
+        self._known_chains = known_chains if known_chains is not None else {}
         # Envoy gives a random UUID; here main and workers each build the listener and must agree.
         self.name: str = view.text("name") or str(uuid.uuid5(uuid.NAMESPACE_OID, view.message_bytes().hex()))
         self.view = view
@@ -87,16 +102,23 @@ class ListenerConfig:
         narrowed.traffic_direction = self.direction
         narrowed.drain_type = self.drain_type
         narrowed.listener_info = self.info
-        # What listener filters and access logs want to be told when the listener is gone; chains have lists of their own.
+        # What listener filters and access logs want to be told when the listener is gone; chains have their own lists.
         self.on_close: list[Callable[[], None]] = []
         narrowed.on_close = self.on_close
         if not admin:
             self.scope.counter("extension_config_missing")
             self.scope.counter("network_extension_config_missing")
-        self.access_logs: list[AccessLog] = _read_access_logs(view, narrowed)
-        self.listener_filters = self._read_listener_filters(view, narrowed)
         self.chains: list[FilterChain] = []
-        self.matcher: FilterChainMatcher = self._read_filter_chains(view, narrowed)
+        try:
+            self.access_logs: list[AccessLog] = _read_access_logs(view, narrowed)
+            self.listener_filters = self._read_listener_filters(view, narrowed)
+            self.matcher: FilterChainMatcher = self._read_filter_chains(view, narrowed)
+        except BaseException:
+            # What has been built is to be let go of, but not the chains of the listener that serves.
+            known = list(self._known_chains.values())
+            self.chains = [chain for chain in self.chains if chain not in known]
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let go of subscriptions and stats. Chains that serve on (an update in place) were taken out of `chains`."""
@@ -187,7 +209,10 @@ class ListenerConfig:
                 raise each.error(
                     f"Didn't find a registered implementation for '{each.text('name')}' with type URL: ''", "name"
                 )
-            factory = LISTENER_FILTERS.create(each, context)
+            if each.which("config_type") == "config_discovery":
+                factory = discover_listener_filter(each, context)
+            else:
+                factory = LISTENER_FILTERS.create(each, context)
             inspects_tls = inspects_tls or each.any_type("typed_config") == TLS_INSPECTOR
             inspects_tls = inspects_tls or each.text("name") == "envoy.filters.listener.tls_inspector"
             disabled: ListenerFilterMatcher | None = None
@@ -259,8 +284,16 @@ class ListenerConfig:
         return criteria
 
     def _read_chain(self, view: View, context: FactoryContext) -> FilterChain:
+        packed = view.message_bytes()
+        known = self._known_chains.get(packed)
+        if known is not None:
+            view.take()
+            self.chains.append(known)
+            return known
         on_close: list[Callable[[], None]] = []
         context = context.owned_by(on_close)
+        if self._make_drain is not None:
+            context.drain_decision = self._make_drain()
         transport = view.message("transport_socket")
         factory: TransportSocketFactory = RAW_BUFFER
         if transport is not None:
@@ -274,6 +307,8 @@ class ListenerConfig:
             metadata.struct_map("filter_metadata") if metadata is not None else {},
         )
         chain.on_close = on_close
+        chain.packed = packed
+        chain.drain = context.drain_decision
         self.chains.append(chain)
         return chain
 

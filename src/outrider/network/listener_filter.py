@@ -48,6 +48,10 @@ class ListenerFilter:
 class ListenerFilterFactory:
     """Makes a configured listener filter; `create` cannot fail."""
 
+    def available(self) -> bool:
+        """Whether `create` may be called: False while a discovered configuration has not come."""
+        return True
+
     def create(self) -> ListenerFilter:
         raise NotImplementedError
 
