@@ -52,6 +52,7 @@ EXTENSIONS: Final = (
     "filters.http.connect_grpc_bridge",
     "filters.http.grpc_http1_bridge",
     "filters.http.grpc_http1_reverse_bridge",
+    "filters.http.grpc_json_transcoder",
     "filters.http.grpc_stats",
     "filters.http.grpc_web",
     "filters.http.router",
