@@ -64,7 +64,9 @@ class XdsSubscriptions(SubscriptionFactory):
         self._muxes: weakref.WeakSet[Mux] = weakref.WeakSet()
         self.ads: Mux | None = None
         if ads_config is not None:
-            self.ads = self._mux(ApiSource(ads_config), None, context.root_scope)
+            source = ApiSource(ads_config)
+            source.check_is_stream()
+            self.ads = self._mux(source, None, context.root_scope)
 
     # Subscriptions
 
@@ -138,8 +140,6 @@ class XdsSubscriptions(SubscriptionFactory):
 
     def _mux(self, source: ApiSource, service: api_types.ApiService | None, scope: Scope) -> Mux:
         """A stream of its own; `service` None: the aggregated one. Raises ConfigError."""
-        if not source.services:
-            raise source.view.error("needs a gRPC service", "grpc_services")
         grpc_service = source.services[0]
         client = self._make_client(grpc_service, self.context)
         which = service if service is not None else api_types.ADS

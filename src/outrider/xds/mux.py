@@ -26,6 +26,8 @@ WILDCARD: Final = "*"
 _SLICE_S: Final = 0.008
 """How long an answer is decoded before the loop gets its turn."""
 _LONGEST_ERROR: Final = 4096
+_SHOWN: Final = 20
+"""Resources of a refused answer that the error shows."""
 _CUT: Final = "...(truncated)"
 
 
@@ -166,6 +168,11 @@ class Mux(StreamUser):
         """Begin with one answer; None: it needs nothing more."""
         raise NotImplementedError
 
+    def malformed(self) -> None:
+        """What came is no message: nothing after it can be trusted."""
+        if self.stream is not None:
+            self.stream.fail(INTERNAL, "")
+
     def decoder(self, type_name: str) -> ResourceDecoder:
         decoder = self.decoders.get(type_name)
         if decoder is None:
@@ -268,3 +275,13 @@ def cut(text: str) -> str:
     if len(encoded) <= _LONGEST_ERROR:
         return text
     return encoded[:_LONGEST_ERROR].decode(errors="ignore") + _CUT
+
+
+def shown(response: Any) -> str:
+    """An answer as text for an error; of a long one, its beginning: more would be cut off anyway."""
+    if len(response.resources) > _SHOWN:
+        brief = type(response)()
+        brief.CopyFrom(response)
+        del brief.resources[_SHOWN:]
+        response = brief
+    return str(response)

@@ -17,7 +17,7 @@ from outrider.config.errors import ConfigError
 from outrider.config.load import LoadPolicy
 from outrider.config.subscription import CONNECTION_FAILURE, UPDATE_REJECTED, Resource
 from outrider.xds.delta_state import DeltaState
-from outrider.xds.mux import WILDCARD, Decoding, Mux, Ttl, Watch, WatchUser, set_error
+from outrider.xds.mux import WILDCARD, Decoding, Mux, Ttl, Watch, WatchUser, set_error, shown
 from outrider.xds.resource import Entry
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class DeltaMux(Mux):
         try:
             response.ParseFromString(message)
         except DecodeError:
-            _log.warning("a config source sent something that is no DeltaDiscoveryResponse; it is ignored")
+            self.malformed()
             return None
         url = response.type_url
         version = response.system_version_info
@@ -302,7 +302,7 @@ class _DeltaDecoding(Decoding):
         if url != response.type_url:
             raise ConfigError(
                 f"type URL {url} embedded in an individual Any does not match the message-wide type URL "
-                f"{response.type_url} in DeltaDiscoveryResponse {response}"
+                f"{response.type_url} in DeltaDiscoveryResponse {shown(response)}"
             )
         self.entries.append(self._entry(wrapper))
         return True

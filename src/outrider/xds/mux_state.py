@@ -18,7 +18,7 @@ from outrider.config.load import LoadPolicy
 from outrider.config.subscription import CONNECTION_FAILURE, UPDATE_REJECTED, Resource
 from outrider.xds import api_types
 from outrider.xds.api_types import RESOURCE_WRAPPER
-from outrider.xds.mux import Decoding, Mux, Ttl, Watch, WatchUser, set_error
+from outrider.xds.mux import Decoding, Mux, Ttl, Watch, WatchUser, set_error, shown
 from outrider.xds.resource import Entry
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class StateMux(Mux):
         try:
             response.ParseFromString(message)
         except DecodeError:
-            _log.warning("a config source sent something that is no DiscoveryResponse; it is ignored")
+            self.malformed()
             return None
         url = response.type_url
         _log.debug("Received gRPC message for %s at version %s", url, response.version_info)
@@ -189,6 +189,7 @@ class StateMux(Mux):
             by_name.setdefault(resource.name, resource)
         for watch in list(state.watches):
             if not watch.names:
+                self.decoder(state.type_name).keep_only(set(by_name))
                 watch.user.on_state(resources, version)
                 continue
             found = [by_name[name] for name in sorted(watch.names) if name in by_name]
@@ -243,7 +244,7 @@ class _StateDecoding(Decoding):
         url = response.type_url
         if packed.type_url != url and api.type_name(packed.type_url) != RESOURCE_WRAPPER:
             raise ConfigError(
-                f"{packed.type_url} does not match the message-wide type URL {url} in DiscoveryResponse {response}"
+                f"{packed.type_url} does not match the message-wide type URL {url} in DiscoveryResponse {shown(response)}"
             )
         entry = self.mux.decoder(self.state.type_name).from_any(packed, response.version_info)
         if entry.resource is None and entry.version == self.state.version:
@@ -258,7 +259,9 @@ class _StateDecoding(Decoding):
         mux, state = self.mux, self.state
         mux.pause(state.type_name)
         try:
-            mux.distribute(state, self.entries, self.response.version_info)
+            # Nothing but heartbeats says nothing of what there is.
+            if self.entries or not self.response.resources:
+                mux.distribute(state, self.entries, self.response.version_info)
             error = None
         except ConfigError as refused:
             error = refused

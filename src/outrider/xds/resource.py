@@ -62,7 +62,7 @@ class ResourceDecoder:
             try:
                 wrapper.ParseFromString(packed.value)
             except DecodeError:
-                raise ConfigError(f"does not hold a valid {RESOURCE_WRAPPER}", self._kind) from None
+                raise ConfigError(f"Unable to unpack as {RESOURCE_WRAPPER}: {packed.value[:64]!r}") from None
             # As Envoy: the version of a wrapped resource is that of the response.
             return self.from_wrapper(wrapper, version)
         resource = self.decode(packed.value, None, version, ())
@@ -82,7 +82,7 @@ class ResourceDecoder:
         try:
             message.ParseFromString(packed)
         except DecodeError:
-            raise ConfigError(f"does not hold a valid {self.type_name}", name or None) from None
+            raise ConfigError(f"Unable to unpack as {self.type_name}: {packed[:64]!r}", name or None) from None
         return self.decoded(message, packed, name, version, aliases)
 
     def decoded(

@@ -80,6 +80,11 @@ class ApiSource:
         if len(self.clusters) != 1:
             raise view.error(f"{_API_TYPE} must have a singleton cluster name specified: {text}", "cluster_names")
 
+    def check_is_stream(self) -> None:
+        """For ADS: only these forms carry several types. Raises ConfigError."""
+        if self.api_type not in ("GRPC", "DELTA_GRPC"):
+            raise self.view.error(f"{_API_TYPE} type must be of non-aggregated gRPC: {self.view.proto}", "api_type")
+
     def check_clusters(self, is_primary: Callable[[str], bool]) -> None:
         """The cluster behind it must be there before any is discovered. Raises ConfigError."""
         for name in self.clusters:

@@ -129,6 +129,13 @@ class ConfigStream(GrpcStreamCallbacks):
         if self._stream is not None:
             self._stream.send_message(message)
 
+    def fail(self, status: int, message: str) -> None:
+        """The server does not keep to the protocol: break the stream off, and open it again later."""
+        stream = self._stream
+        if stream is not None:
+            stream.reset()
+            self.on_remote_close(status, message)
+
     def close(self) -> None:
         """The end; nothing is told any more."""
         self._closed = True
@@ -186,7 +193,7 @@ class ConfigStream(GrpcStreamCallbacks):
 
     def _log_close(self, status: int, message: str) -> None:
         if status == OK:
-            _log.debug("%s gRPC config stream closed gracefully, %s", self.method, message)
+            _log.debug("%s gRPC config stream to %s closed: 0, %s", self.method, self.destination, message)
             return
         what = f"{self.method} gRPC config stream to {self.destination}"
         if status not in _TRANSIENT:
