@@ -165,7 +165,7 @@ def test_endpoint_details() -> None:
             "LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint",
         ),
         ({"type": "EDS"}, "cannot create an EDS cluster without an EDS config"),
-        ({"type": "EDS", "eds_cluster_config": {"eds_config": {"ads": {}}}}, "not supported by this version"),
+        ({"type": "EDS", "eds_cluster_config": {}}, "cannot create an EDS cluster without an EDS config"),
         ({"type": "ORIGINAL_DST"}, "not supported by this version"),
         ({"lb_policy": "CLUSTER_PROVIDED"}, "cluster provided LB specified but cluster 'c' did not provide one"),
         ({"lb_policy": "LOAD_BALANCING_POLICY_CONFIG"}, "field load_balancing_policy need to be set"),

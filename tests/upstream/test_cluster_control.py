@@ -235,6 +235,10 @@ def test_rows_for_limits_per_host() -> None:
     rows = [spec.limit_row for spec in world.updates[-1].hosts]
     assert len(set(rows)) == 2 and min(rows) >= 0
     world.control.set_hosts([world.host(1)])
-    # The row of the host that went away is free again.
+    # The row of the host that went away is free again, once nothing is counted in it.
+    arena.cells[max(rows) * 2] = 1
+    arena.sweep()
+    arena.cells[max(rows) * 2] = 0
+    arena.sweep()
     world.control.set_hosts([world.host(1), host_for(world.control, ip_address("10.0.0.1", 9), endpoint(9))])
     assert {spec.limit_row for spec in world.updates[-1].hosts} == set(rows)

@@ -187,7 +187,7 @@ def test_names(world: World) -> None:
             typed_dns_resolver_config=resolver,
         )
         assert world.get(b"/name") == "200 /name"
-        hosts = world.control.controls["c"].hosts
+        hosts = world.control.active["c"].control.hosts
         assert [host.hostname for host in hosts.values()] == ["a.test"]
     finally:
         server.close()

@@ -48,17 +48,29 @@ class ListenSocketSettings:
         self.mptcp: bool = False
         self.bind: bool = True
 
+    def key(self) -> tuple[object, ...]:
+        """Equal for settings that open the same sockets."""
+        options = tuple((each.state, each.level, each.name, each.value) for each in self.options)
+        address = self.address
+        return (
+            address.address.text, address.ipv4_compat, address.mode, self.backlog, self.reuse_port, self.freebind,
+            self.transparent, self.fast_open_queue, self.mptcp, self.bind, options,
+        )  # fmt: skip
+
 
 class ListenSocket:
     """The sockets of one address: one per worker with SO_REUSEPORT, else one that all share."""
 
-    __slots__ = ("settings", "sockets", "address", "_made_path")
+    __slots__ = ("settings", "sockets", "address", "holders", "listening", "_made_path")
 
     def __init__(self, settings: ListenSocketSettings, count: int) -> None:
         """Open and bind, for `count` workers. Raises BindError."""
         self.settings = settings
         self.sockets: list[socket.socket] = []
         self._made_path: str = ""
+        # How many listeners use it (an update may keep the sockets of the one before).
+        self.holders: int = 0
+        self.listening: bool = False
         # What is really bound (port 0 has become a number).
         self.address: Address = settings.address.address
         if not settings.bind:
@@ -134,7 +146,10 @@ class ListenSocket:
                 option.apply(opened)
 
     def listen(self) -> None:
-        """Begin to take connections. Raises BindError."""
+        """Begin to take connections, if that has not been done. Raises BindError."""
+        if self.listening:
+            return
+        self.listening = True
         try:
             for opened in self.sockets:
                 opened.listen(self.settings.backlog)
@@ -148,6 +163,10 @@ class ListenSocket:
     def for_worker(self, index: int) -> socket.socket:
         """A duplicate of the socket that worker `index` is to accept from."""
         return self.sockets[index if len(self.sockets) > 1 else 0].dup()
+
+    def descriptor(self, index: int) -> int:
+        """That of the socket that worker `index` is to accept from; it stays ours."""
+        return self.sockets[index if len(self.sockets) > 1 else 0].fileno()
 
     def shut_down(self) -> None:
         """Stop listening, whoever else holds the sockets, and close: further connections are refused."""

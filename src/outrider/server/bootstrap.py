@@ -89,6 +89,12 @@ class BootstrapSettings:
         self.listeners: list[View] = resources.messages("listeners") if resources is not None else []
         self.clusters: list[View] = resources.messages("clusters") if resources is not None else []
         self.secrets: list[View] = resources.messages("secrets") if resources is not None else []
+        dynamic = view.message("dynamic_resources")
+        self.lds_config: View | None = dynamic.message("lds_config") if dynamic is not None else None
+        self.cds_config: View | None = dynamic.message("cds_config") if dynamic is not None else None
+        self.ads_config: View | None = dynamic.message("ads_config") if dynamic is not None else None
+        self.lds_locator: str = _read_locator(dynamic, "lds_resources_locator", "Listener")
+        self.cds_locator: str = _read_locator(dynamic, "cds_resources_locator", "Cluster")
         cluster_manager = view.message("cluster_manager")
         self.local_cluster_name: str = (
             cluster_manager.text("local_cluster_name") if cluster_manager is not None else ""
@@ -125,6 +131,19 @@ class BootstrapSettings:
         info.drain_time_s = float(options.drain_time_s)
         info.drain_gradual = options.drain_strategy == "gradual"
         return info
+
+
+def _read_locator(dynamic: View | None, field: str, noun: str) -> str:
+    """The `xdstp://` collection that listeners or clusters come from; empty for none. Raises ConfigError."""
+    locator = dynamic.text(field) if dynamic is not None else ""
+    if locator and dynamic is not None:
+        scheme, _, rest = locator.partition("://")
+        if scheme != "xdstp":
+            raise dynamic.error(f"{locator} does not have a xdstp:, http: or file: scheme", field)
+        kind = rest.partition("/")[2].partition("/")[0]
+        if not kind.endswith(f".{noun}"):
+            raise dynamic.error(f"{locator} is not the name of a collection of {noun}s", field)
+    return locator
 
 
 def _plain_struct(struct: Any) -> dict[str, object]:

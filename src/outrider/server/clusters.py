@@ -1,24 +1,35 @@
-"""Static clusters of a half: in main their infos and control, in a worker the clusters that serve."""
+"""The clusters of a half: in main their control and what the workers are sent, in a worker the clusters that serve."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from outrider.config import api
 from outrider.config.errors import ConfigError, raise_all
+from outrider.config.view import View
 from outrider.server import messages
 from outrider.upstream.builder import build_cluster, build_cluster_info
-from outrider.upstream.config.cluster_config import ClusterDefaults
-from outrider.upstream.control.manager import ControlManager
-from outrider.upstream.control_link import NO_LINK, ControlLink, OutlierReport
-from outrider.upstream.hosts_update import HostsUpdate
+from outrider.upstream.cluster_manager import ClusterSource
+from outrider.upstream.config.cluster_config import EDS, ClusterDefaults
+from outrider.upstream.control.cluster_entry import ClusterEntry
+from outrider.upstream.control.manager import ClusterListener, ControlManager
+from outrider.upstream.control_link import ControlLink, OutlierReport
+from outrider.upstream.hosts_update import HostsUpdate, PlainAddress
 
 if TYPE_CHECKING:
     from outrider.factory_context import FactoryContext
     from outrider.server.bootstrap import BootstrapSettings
     from outrider.server.channel import Channel
     from outrider.upstream.cluster import Cluster
-    from outrider.upstream.cluster_info import ClusterInfo
+
+_log: Final = logging.getLogger("outrider.upstream")
+
+CLUSTER: Final = "envoy.config.cluster.v3.Cluster"
+
+Send = Callable[[str, Any], None]
+"""Kind of message, payload: to every worker that has been started."""
 
 
 class ChannelLink(ControlLink):
@@ -35,42 +46,104 @@ class ChannelLink(ControlLink):
         if self.channel is not None:
             self.channel.send(messages.TO_CONTROL, ("immediate_health_check_fail", cluster, host_key))
 
+    def report_hosts(self, cluster: str, added: list[tuple[str, PlainAddress, str]], dropped: list[str]) -> None:
+        if self.channel is not None:
+            self.channel.send(messages.TO_CONTROL, ("hosts", cluster, (added, dropped)))
+
 
 def read_defaults(settings: BootstrapSettings) -> ClusterDefaults:
     """What the bootstrap says for all clusters."""
     return ClusterDefaults(settings.upstream_bind, settings.dns_resolver)
 
 
-class MainClusters:
-    """Main's clusters: their control half, and what the rest of the configuration checks names against."""
+class MainClusters(ClusterListener, ClusterSource):
+    """Main's clusters: their control half, what the workers hear of them, and those that main itself sends to."""
 
     def __init__(self, settings: BootstrapSettings, context: FactoryContext) -> None:
-        """Raises ConfigError(s): those of all clusters together."""
-        self.on_update: Callable[[Any], None] | None = None
+        """Static clusters are built by `load`."""
+        ClusterListener.__init__(self, self._publish)
+        self.settings = settings
+        self.context = context
+        self.manager = context.cluster_manager
+        self.manager.source = self
+        self.send: Send | None = None
         self.control = ControlManager(context, read_defaults(settings), self._publish)
+        self.control.listener = self
         self.control.outlier_log_path = settings.outlier_log_path
-        self.infos: dict[str, ClusterInfo] = {}
+
+    def load(self) -> None:
+        """Build the static clusters. Raises ConfigError(s): those of all clusters together."""
         errors: list[ConfigError] = []
-        for view in settings.clusters:
+        # First those that a management server can be reached by.
+        for view in sorted(self.settings.clusters, key=lambda view: view.enum("type") == EDS):
             try:
                 info = self.control.add(view)
+                if info.config.custom is not None:
+                    # Such clusters check more when the half that serves is made.
+                    self.manager.get(info.name)
             except ConfigError as error:
                 errors += error.errors
-                continue
-            self.infos[info.name] = info
-            context.cluster_manager.add(build_cluster(info, context, NO_LINK))
         raise_all(errors)
-        local = settings.local_cluster_name
-        if local and local not in self.infos:
+        local = self.settings.local_cluster_name
+        if local and self.control.entry(local) is None:
             raise ConfigError(f"local cluster '{local}' must be defined", "cluster_manager.local_cluster_name")
 
-    def _publish(self, update: HostsUpdate) -> None:
-        if self.on_update is not None:
-            self.on_update(update.plain())
+    def is_primary(self, name: str) -> bool:
+        """Whether a management server may be reached by a cluster: it is static, and not itself discovered."""
+        entry = self.control.entry(name)
+        return entry is not None and not entry.added_via_api and entry.info.config.discovery != EDS
 
-    def all_hosts(self) -> list[Any]:
-        """The hosts of every cluster, for a worker that has just started."""
-        return [update.plain() for update in self.control.snapshots()]
+    # --- what main sends requests with ---
+
+    def has(self, name: str) -> bool:
+        return self.control.entry(name) is not None
+
+    def make(self, name: str) -> Cluster | None:
+        entry = self.control.entry(name)
+        if entry is None:
+            return None
+        cluster = build_cluster(entry.info, self.context, self.control)
+        if entry.control.announced:
+            cluster.apply_hosts(entry.control.snapshot())
+        return cluster
+
+    # --- what the workers hear ---
+
+    def _publish(self, update: HostsUpdate) -> None:
+        if self.manager.made(update.cluster):
+            self.manager.apply_hosts(update)
+        if self.send is not None:
+            self.send(messages.HOSTS, update.plain())
+
+    def on_cluster_active(self, entry: ClusterEntry) -> None:
+        name = entry.info.name
+        made = self.manager.made(name)
+        if made and entry.added_via_api:
+            cluster = build_cluster(entry.info, self.context, self.control)
+            cluster.apply_hosts(entry.control.snapshot())
+            self.manager.add(cluster)
+        if not entry.added_via_api:
+            self._publish(entry.control.snapshot())
+        elif self.send is not None:
+            self.send(messages.CLUSTER, (entry.packed, entry.control.snapshot().plain()))
+
+    def on_cluster_removed(self, name: str) -> None:
+        if self.manager.made(name):
+            self.manager.remove(name)
+        if self.send is not None:
+            self.send(messages.REMOVE_CLUSTER, name)
+
+    def state(self) -> tuple[list[Any], list[Any]]:
+        """For a worker that has just started: CLUSTER payloads of all dynamic clusters, hosts of all static ones."""
+        dynamic: list[Any] = []
+        hosts: list[Any] = []
+        for entry in self.control.active.values():
+            snapshot = entry.control.snapshot().plain()
+            if entry.added_via_api:
+                dynamic.append((entry.packed, snapshot))
+            else:
+                hosts.append(snapshot)
+        return dynamic, hosts
 
     def on_worker_message(self, payload: Any) -> None:
         """What a `ChannelLink` has sent."""
@@ -79,27 +152,64 @@ class MainClusters:
             self.control.report_outliers(cluster, data)
         elif topic == "immediate_health_check_fail":
             self.control.immediate_health_check_fail(cluster, data)
+        elif topic == "hosts":
+            self.control.report_hosts(cluster, data[0], data[1])
 
 
 class WorkerClusters:
-    """A worker's clusters, without hosts until main sends them."""
+    """A worker's clusters, static ones without hosts until main sends them."""
 
     def __init__(self, settings: BootstrapSettings, context: FactoryContext) -> None:
         self.link = ChannelLink()
+        self.context = context
         self.manager = context.cluster_manager
-        defaults = read_defaults(settings)
-        infos = [build_cluster_info(view, context, defaults) for view in settings.clusters]
-        local: Cluster | None = None
+        self.defaults = read_defaults(settings)
+        self._on_close: dict[str, list[Callable[[], None]]] = {}
+        self._local: Cluster | None = None
+        local_name = settings.local_cluster_name
         # The local cluster first: the balancers of the others look at its hosts.
-        for info in sorted(infos, key=lambda info: info.name != settings.local_cluster_name):
-            cluster = build_cluster(info, context, self.link, local)
+        for view in sorted(settings.clusters, key=lambda view: view.text("name") != local_name):
+            info = build_cluster_info(view, context, self.defaults)
+            cluster = build_cluster(info, context, self.link, self._local)
             self.manager.add(cluster)
-            if info.name == settings.local_cluster_name:
-                local = cluster
+            if info.name == local_name:
+                self._local = cluster
 
     def apply(self, plain: Any) -> None:
         """Hosts from main."""
         self.manager.apply_hosts(HostsUpdate.from_plain(plain))
+
+    def apply_cluster(self, payload: Any) -> None:
+        """A new or changed cluster: it takes over with its hosts, and the one before drains."""
+        packed, plain = payload
+        message = api.new(CLUSTER)
+        message.ParseFromString(packed)
+        view = View(message)
+        on_close: list[Callable[[], None]] = []
+        try:
+            info = build_cluster_info(view, self.context.owned_by(on_close), self.defaults, True)
+            cluster = build_cluster(info, self.context, self.link, self._local)
+        except Exception:
+            # Main has built it: this is a fault of ours, and what serves must go on.
+            _log.exception("cannot build cluster '%s'", view.text("name"))
+            return
+        cluster.apply_hosts(HostsUpdate.from_plain(plain))
+        old = self.manager.get(info.name)
+        self.manager.add(cluster)
+        if old is not None:
+            self._let_go(old)
+        self._on_close[info.name] = on_close
+
+    def remove(self, name: str) -> None:
+        old = self.manager.get(name)
+        if old is not None:
+            self.manager.remove(name)
+            self._let_go(old)
+
+    def _let_go(self, old: Cluster) -> None:
+        for callback in self._on_close.pop(old.info.name, []):
+            callback()
+        old.info.scope.close()
 
     def host_stats(self) -> dict[str, dict[str, tuple[int, ...]]]:
         """cluster -> host key -> numbers, see `HostStats.plain`."""

@@ -12,7 +12,7 @@ from outrider.overload.state import FULL, OverloadObserver, OverloadState
 
 if TYPE_CHECKING:
     from outrider.event.dispatcher import Dispatcher
-    from outrider.server.listener_manager import WorkerListeners
+    from outrider.server.worker_listeners import WorkerListeners
 
 
 class ListenerPause(OverloadObserver):

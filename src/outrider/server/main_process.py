@@ -10,13 +10,21 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from outrider.network.listen_socket import BindError
+from outrider.network.listen_socket import BindError, ListenSocket
 from outrider.server import messages
-from outrider.server.listener_manager import ListenerManagerStats, MainListeners
+from outrider.server.listener_link import WorkerListenerLink, send_listener, static_sockets
+from outrider.server.listener_manager import STOP_DELAY_S, ListenerManagerStats, MainListeners
 from outrider.server.memory import allocated_bytes, data_bytes, resident_bytes
 from outrider.server.overload_refresh import OverloadRefresh
-from outrider.server.server_stats import DRAINING, INITIALIZING, LIVE, NO_CERTIFICATE, ServerStats
-from outrider.server.supervisor import Supervisor, SupervisorOwner
+from outrider.server.server_stats import (
+    DRAINING,
+    INITIALIZING,
+    LIVE,
+    NO_CERTIFICATE,
+    PRE_INITIALIZING,
+    ServerStats,
+)
+from outrider.server.supervisor import Supervisor, SupervisorOwner, WorkerHandle
 from outrider.stats.flush import StatsFlusher
 from outrider.stats.merge import StatsMerger
 
@@ -31,7 +39,6 @@ _log: Final = logging.getLogger("outrider.main")
 
 WATCHDOG_INTERVAL_S: Final = 0.1
 RUNTIME_CHECK_INTERVAL_S: Final = 1.0
-STOP_DELAY_S: Final = 0.05
 
 
 class MainProcess(SupervisorOwner):
@@ -55,8 +62,9 @@ class MainProcess(SupervisorOwner):
         self.dispatcher = dispatcher
         self.store = proxy.store
         assert proxy.main_clusters is not None
+        assert proxy.discovery is not None
         self.clusters = proxy.main_clusters
-        self.clusters.on_update = self._hosts_changed
+        self.discovery = proxy.discovery
         self.stats = ServerStats(self.store, plan.workers)
         self.merger = StatsMerger(self.store)
         settings = plan.settings
@@ -68,10 +76,12 @@ class MainProcess(SupervisorOwner):
         settings.overload.context.runtime = runtime.runtime
         settings.overload.context.process_ids = self.process_ids
         self.supervisor = Supervisor(plan, self, template)
+        self.clusters.send = self.discovery.relay.send = self.send
+        self.listeners.workers = WorkerListenerLink(self)
         self.start_s = time.monotonic()
-        # Names of listeners that were told to drain, and of those that were stopped.
-        self.draining: list[str] = []
-        self.stopped: list[str] = []
+        # Numbers of listeners that were told to drain, and of those that were stopped.
+        self.draining: list[int] = []
+        self.stopped: list[int] = []
         self.connections: dict[int, int] = {}
         self.exit_code = 0
         # Requests are served.
@@ -91,7 +101,7 @@ class MainProcess(SupervisorOwner):
         """The process' exit code."""
         loop = asyncio.get_running_loop()
         self.install_signals(loop)
-        self.stats.state.set(INITIALIZING)
+        self.stats.state.set(PRE_INITIALIZING)
         await self.start()
         _log.info("starting main dispatch loop")
         await self._finished.wait()
@@ -105,8 +115,6 @@ class MainProcess(SupervisorOwner):
         self.proxy.start()
         # Envoy loads its runtime a second time when the cluster manager is there.
         self.runtime.load()
-        for gauge in self.stats.clusters_inflated:
-            gauge.set(len(self.clusters.infos))
         if self.supervisor.template is None:
             await self._start_inline()
         else:
@@ -118,15 +126,24 @@ class MainProcess(SupervisorOwner):
         worker = Worker(self.plan, 0, self.dispatcher, self.sockets(), inline=True)
         await self.supervisor.adopt_inline(worker)
 
-    def sockets(self) -> dict[str, list[Any]]:
-        return {each.config.name: each.sockets for each in self.listeners.built}
+    def sockets(self) -> dict[int, list[ListenSocket]]:
+        """Of the static listeners, by number."""
+        return static_sockets(self.listeners)
 
     def on_workers_ready(self) -> None:
-        self.clusters.control.start(self._control_ready)
+        self.discovery.start(self._before_secondary, self._clusters_ready)
 
-    def _control_ready(self) -> None:
-        """All clusters are initialized: serve."""
+    def _before_secondary(self, go_on: Callable[[], None]) -> None:
+        """Clusters that need no management server are there."""
+        go_on()
+
+    def _clusters_ready(self) -> None:
         _log.info("all clusters initialized. initializing init manager")
+        self.stats.state.set(INITIALIZING)
+        self.discovery.init_manager.initialize(self._dependencies_ready)
+
+    def _dependencies_ready(self) -> None:
+        """Listeners, their first routes and their secrets are there: serve."""
         if self.plan.options.mode == "init_only":
             self.shut_down()
             return
@@ -139,8 +156,9 @@ class MainProcess(SupervisorOwner):
             self.shut_down()
             return
         self.supervisor.start_all()
+        self.listeners.workers_started = True
         self.manager_stats.workers_started.set(max(self.plan.workers, 1))
-        self.manager_stats.listener_create_success.add(len(self.listeners.built) * max(self.plan.workers, 1))
+        self.manager_stats.listener_create_success.add(len(self.listeners.active) * max(self.plan.workers, 1))
         if self.plan.settings.worker_cpu_affinity:
             self.manager_stats.workers_pinned.set(self.plan.workers)
         self.stats.initialization_time_ms.record(int((time.time() - self.plan.start_time_s) * 1000))
@@ -219,13 +237,17 @@ class MainProcess(SupervisorOwner):
 
     def worker_state(self) -> dict[str, Any]:
         info = self.plan.info
+        clusters, hosts = self.clusters.state()
         return {
             "runtime": self.runtime.plain(),
             "log_levels": self.plan.log.levels,
             "health_failed": info.health_check_failed,
             "server_drain": info.drain_started if info.draining else -1.0,
             "overload": self.overload.states,
-            "hosts": self.clusters.all_hosts(),
+            "rows": self.plan.arena.names() if self.plan.workers > 1 else {},
+            "clusters": clusters,
+            "hosts": hosts,
+            "relay": self.discovery.relay.snapshot(),
             "draining": self.draining,
             "stopped": self.stopped,
         }
@@ -234,11 +256,30 @@ class MainProcess(SupervisorOwner):
         self.merger.drop(index)
         self.connections.pop(index, None)
 
-    def on_worker_message(self, index: int, payload: Any) -> None:
-        self.clusters.on_worker_message(payload)
+    def start_worker(self, handle: WorkerHandle, state: dict[str, Any]) -> None:
+        """Everything there is, then the dynamic listeners with their sockets."""
+        handle.send(messages.START, state)
+        for entry in self.listeners.all_active():
+            if entry.added_via_api and not entry.stopped:
+                send_listener(handle, entry)
 
-    def _hosts_changed(self, update: Any) -> None:
-        self.supervisor.broadcast(messages.HOSTS, update)
+    def on_worker_message(self, index: int, payload: Any) -> None:
+        if payload[0] == "on_demand":
+            self.discovery.relay.request_on_demand(payload[1], payload[2])
+        else:
+            self.clusters.on_worker_message(payload)
+
+    def send(self, kind: str, payload: Any) -> None:
+        """To every worker that has been started."""
+        self.send_rows()
+        self.supervisor.broadcast(kind, payload)
+
+    def send_rows(self) -> None:
+        """Tell the workers of rows of shared limits that they will need."""
+        if self.plan.workers > 1:
+            rows = self.plan.arena.fresh()
+            if rows:
+                self.supervisor.broadcast(messages.ROWS, rows)
 
     def _overload_changed(self, states: Any) -> None:
         self.supervisor.broadcast(messages.OVERLOAD, states)
@@ -274,11 +315,13 @@ class MainProcess(SupervisorOwner):
         stats.memory_heap_size.set(data_bytes())
         stats.memory_physical_size.set(resident_bytes())
         stats.days_until_first_cert_expiring.set(self._days_until_first_certificate_expires())
+        for gauge in stats.clusters_inflated:
+            gauge.set(len(self.clusters.control.active))
         self.clusters.control.show_circuit_breakers()
         self.refresh_state()
 
     def _days_until_first_certificate_expires(self) -> int:
-        factories = self.proxy.transport_socket_factories()
+        factories = self.proxy.transport_socket_factories(self.listeners.all_active())
         if not factories:
             return NO_CERTIFICATE
         from outrider.server.certificates import days_until_first_expires
@@ -300,6 +343,8 @@ class MainProcess(SupervisorOwner):
     def _flush(self) -> None:
         self.refresh_gauges()
         self.flusher.flush()
+        self.merger.prune()
+        self.plan.arena.sweep()
 
     def _runtime_timer(self) -> None:
         self.runtime.check_disk()
@@ -333,11 +378,13 @@ class MainProcess(SupervisorOwner):
 
     def drain_listeners(self, graceful: bool, inbound_only: bool, skip_exit: bool) -> None:
         """`/drain_listeners`: stop at once, after the drain time (graceful), or never (skip_exit)."""
-        names = [
-            each.config.name for each in self.listeners.built if not each.stopped and (each.inbound or not inbound_only)
+        numbers = [
+            entry.number
+            for entry in self.listeners.all_active()
+            if not entry.stopped and (entry.inbound or not inbound_only)
         ]
         if graceful or skip_exit:
-            self._start_drain(names, inbound_only)
+            self._start_drain(numbers, inbound_only)
             if not skip_exit:
                 asyncio.get_running_loop().call_later(
                     self.plan.info.drain_time_s, self._stop_listeners, inbound_only
@@ -345,26 +392,25 @@ class MainProcess(SupervisorOwner):
             return
         self._stop_listeners(inbound_only)
 
-    def _start_drain(self, names: list[str], inbound_only: bool) -> None:
+    def _start_drain(self, numbers: list[int], inbound_only: bool) -> None:
         info = self.plan.info
         if not inbound_only and not info.draining:
             info.draining = True
             info.drain_started = time.monotonic()
             self.supervisor.broadcast(messages.SERVER_DRAIN, info.drain_started)
-        self.draining += [name for name in names if name not in self.draining]
-        self.supervisor.broadcast(messages.DRAIN, names)
+        self.draining += [number for number in numbers if number not in self.draining]
+        self.supervisor.broadcast(messages.DRAIN, numbers)
 
     def _stop_listeners(self, inbound_only: bool) -> None:
-        names = self.listeners.stop(inbound_only)
-        self.stopped += names
-        self.supervisor.broadcast(messages.STOP_LISTENERS, names)
+        numbers = self.listeners.stop(inbound_only)
+        self.stopped += numbers
+        self.supervisor.broadcast(messages.STOP_LISTENERS, numbers)
         # A loop that polls a socket while it is shut down sees errors: let the workers stop first.
-        asyncio.get_running_loop().call_later(STOP_DELAY_S, self.listeners.shut_down, names)
+        asyncio.get_running_loop().call_later(STOP_DELAY_S, self.listeners.shut_down, numbers)
 
     def unready_targets(self) -> list[tuple[str, list[str]]]:
         """What initialization still waits for (`/init_dump`)."""
-        waiting = [name for name, control in self.clusters.control.controls.items() if not control.initialized]
-        return [("Server", [f"Cluster {name}" for name in waiting])] if waiting else []
+        return self.discovery.unready() + self.listeners.unready()
 
     def uptime_s(self) -> int:
         return int(time.monotonic() - self.start_s)

@@ -12,7 +12,10 @@ from outrider.access_log.file_writer import AccessLogManager
 from outrider.extensions.all_extensions import load_extensions
 from outrider.factory_context import FactoryContext, ServerInfo
 from outrider.server.clusters import MainClusters, WorkerClusters
-from outrider.server.listener_manager import BuiltListener, build_listeners
+from outrider.server.discovery import MainDiscovery
+from outrider.server.listener_entry import ListenerEntry
+from outrider.server.listener_manager import build_listeners
+from outrider.server.worker_subscriptions import WorkerSubscriptions
 from outrider.stats.flush import StatsSink
 from outrider.stats.sink_registry import STATS_SINKS
 from outrider.stats.store import Store
@@ -69,14 +72,18 @@ class Proxy:
             self.context.secrets[view.text("name")] = view
         self.main_clusters: MainClusters | None = None
         self.worker_clusters: WorkerClusters | None = None
+        self.discovery: MainDiscovery | None = None
+        self.worker_subscriptions = WorkerSubscriptions()
         if is_main:
             self.main_clusters = MainClusters(settings, self.context)
+            self.discovery = MainDiscovery(options, settings, self.context, self.main_clusters)
         else:
+            self.context.subscriptions = self.worker_subscriptions
             self.worker_clusters = WorkerClusters(settings, self.context)
         self.stats_sinks: list[StatsSink] = []
         if is_main:
             self.stats_sinks = [STATS_SINKS.create(view, self.context) for view in settings.stats_sinks]
-        self.listeners: list[BuiltListener] = build_listeners(settings.listeners, self.context)
+        self.listeners: list[ListenerEntry] = build_listeners(settings.listeners, self.context)
         for view in settings.secrets:
             # A secret that nothing refers to does nothing, as in Envoy; of the others each field must be honoured.
             kind = view.which("type")
@@ -87,12 +94,12 @@ class Proxy:
         """Begin what needs the loop."""
         self.access_logs.start(self.dispatcher)
 
-    def transport_socket_factories(self) -> list[TransportSocketFactory]:
-        """All that listeners and clusters (in main) use."""
-        found = [chain.transport_socket_factory for each in self.listeners for chain in each.config.chains]
+    def transport_socket_factories(self, listeners: list[ListenerEntry]) -> list[TransportSocketFactory]:
+        """All that these listeners and main's clusters use."""
+        found = [chain.transport_socket_factory for each in listeners for chain in each.config.chains]
         if self.main_clusters is not None:
-            for info in self.main_clusters.infos.values():
-                matcher = info.transport_socket_matcher
+            for entry in self.main_clusters.control.entries():
+                matcher = entry.info.transport_socket_matcher
                 found += [matcher.default_factory, *[match.factory for match in matcher.matches]]
         return [factory for factory in found if factory.implements_secure_transport]
 
@@ -100,4 +107,6 @@ class Proxy:
         """Write out and let go."""
         if self.main_clusters is not None:
             self.main_clusters.control.stop()
+        if self.discovery is not None:
+            self.discovery.close()
         self.access_logs.close()

@@ -77,7 +77,9 @@ class Startup:
         self.proxy: Proxy = Proxy(
             options, settings, info, store, self.dispatcher, self.runtime.runtime, arena, 0, True
         )
-        self.listeners: MainListeners = MainListeners(self.proxy.listeners, self.manager_stats)
+        self.listeners: MainListeners = MainListeners(self.proxy.listeners, self.manager_stats, self.proxy.context)
+        assert self.proxy.discovery is not None
+        self.proxy.discovery.add_lds(self.listeners)
         self.admin: AdminServer | None = None
         if settings.admin is not None:
             from outrider.server.admin.server import AdminServer
@@ -164,12 +166,13 @@ def run(startup: Startup, on_live: Callable[[], object] | None = None) -> int:
     import asyncio
 
     from outrider.event.dispatcher import new_event_loop
+    from outrider.server.listener_link import static_sockets
     from outrider.server.main_process import MainProcess
     from outrider.server.template import Template, name_process
     from outrider.server.worker import run_worker
 
     plan = startup.plan
-    sockets = {each.config.name: each.sockets for each in startup.listeners.built}
+    sockets = static_sockets(startup.listeners)
     template = None
     if plan.workers > 0:
 

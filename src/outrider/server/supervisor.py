@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from outrider.server import messages
@@ -49,9 +49,9 @@ class WorkerHandle(ChannelHandler):
     def alive(self) -> bool:
         return self.channel is not None and self.channel.open
 
-    def send(self, kind: str, payload: Any = None) -> None:
+    def send(self, kind: str, payload: Any = None, descriptors: Sequence[int] = ()) -> None:
         if self.channel is not None:
-            self.channel.send(kind, payload)
+            self.channel.send(kind, payload, descriptors)
 
     def on_message(self, channel: Channel, kind: str, payload: Any) -> None:
         if kind == messages.READY:
@@ -71,6 +71,10 @@ class SupervisorOwner:
     def worker_state(self) -> dict[str, Any]:
         """All that a new worker must know (START)."""
         raise NotImplementedError
+
+    def start_worker(self, handle: WorkerHandle, state: dict[str, Any]) -> None:
+        """Let a worker begin, with the state that `worker_state` gave."""
+        handle.send(messages.START, state)
 
     def on_workers_ready(self) -> None:
         """Every worker has been built for the first time."""
@@ -119,13 +123,16 @@ class Supervisor:
         state = self.owner.worker_state()
         for handle in self.workers:
             if handle.ready:
-                handle.send(messages.START, state)
+                self.owner.start_worker(handle, state)
+
+    def started(self) -> list[WorkerHandle]:
+        """The workers that serve."""
+        return [handle for handle in self.workers if handle.ready and self._started]
 
     def broadcast(self, kind: str, payload: Any = None) -> None:
         """To every worker that has been started; others get the whole state when they are."""
-        for handle in self.workers:
-            if handle.ready and self._started:
-                handle.send(kind, payload)
+        for handle in self.started():
+            handle.send(kind, payload)
 
     def ask(self, kind: str, on_answer: Callable[[int, Any], None], on_done: Callable[[], None]) -> None:
         """Ask all workers. `on_answer` gets each index and answer; `on_done` comes when all have answered, or when
@@ -134,7 +141,7 @@ class Supervisor:
 
     def on_worker_ready(self, handle: WorkerHandle) -> None:
         if self._started:
-            handle.send(messages.START, self.owner.worker_state())
+            self.owner.start_worker(handle, self.owner.worker_state())
         elif not self._announced and all(each.ready for each in self.workers):
             self._announced = True
             self.owner.on_workers_ready()

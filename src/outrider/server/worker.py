@@ -19,12 +19,12 @@ from outrider.event.dispatcher import Dispatcher, new_event_loop
 from outrider.network.listen_socket import ListenSocket
 from outrider.server import messages
 from outrider.server.channel import Channel, ChannelHandler, SocketChannel
-from outrider.server.listener_manager import WorkerListeners
 from outrider.server.listener_pause import ListenerPause
 from outrider.server.memory import allocated_bytes, resident_bytes
 from outrider.server.overload_refresh import HeapShrinker
 from outrider.server.proxy import Proxy
 from outrider.server.template import name_process
+from outrider.server.worker_listeners import WorkerListeners
 from outrider.stats.merge import SnapshotWriter
 from outrider.stats.store import Store
 
@@ -36,8 +36,8 @@ _log: Final = logging.getLogger("outrider.main")
 HEARTBEAT_ROW: Final = "heartbeat"
 HEARTBEAT_S: Final = 0.1
 
-Sockets = dict[str, list[ListenSocket]]
-"""By listener name."""
+Sockets = dict[int, list[ListenSocket]]
+"""Of static listeners, by number."""
 
 
 class Worker(ChannelHandler):
@@ -62,7 +62,9 @@ class Worker(ChannelHandler):
             self.proxy.listeners, self.proxy.context, plan.settings.max_downstream_connections
         )
         overload = self.proxy.context.overload
-        overload.observers.append(ListenerPause(self.listeners, dispatcher))
+        pause = ListenerPause(self.listeners, dispatcher)
+        self.listeners.is_paused = lambda: pause.paused
+        overload.observers.append(pause)
         self.shrinker = HeapShrinker(plan.settings.overload, overload, self.store)
         self.snapshots = SnapshotWriter(self.store)
         self.channel: Channel | None = None
@@ -74,17 +76,36 @@ class Worker(ChannelHandler):
         """The channel is up: tell main that everything is built."""
         self.channel = channel
         self.clusters.link.channel = channel
+        self.proxy.worker_subscriptions.ask = self._ask_for_resources
         self.proxy.start()
         channel.send(messages.READY, os.getpid())
 
     def on_message(self, channel: Channel, kind: str, payload: Any) -> None:
         if kind == messages.START:
-            self.dispatcher.spawn(self._start(payload))
+            self._start(payload)
         elif kind == messages.RUNTIME:
             self.runtime.replace(build_entries(payload))
             self.clusters.manager.on_runtime_changed()
         elif kind == messages.HOSTS:
             self.clusters.apply(payload)
+        elif kind == messages.CLUSTER:
+            self.clusters.apply_cluster(payload)
+        elif kind == messages.REMOVE_CLUSTER:
+            self.clusters.remove(payload)
+        elif kind == messages.RELAY:
+            self.proxy.worker_subscriptions.apply(payload)
+        elif kind == messages.RELAY_FORGET:
+            self.proxy.worker_subscriptions.forget(payload)
+        elif kind == messages.ROWS:
+            self._adopt_rows(payload)
+        elif kind == messages.LISTENER:
+            self.listeners.apply(payload, channel.take_descriptors())
+        elif kind == messages.DRAIN_LISTENER:
+            self.listeners.drain_and_stop(payload)
+        elif kind == messages.CLOSE_LISTENER:
+            self.listeners.close_listener(payload)
+        elif kind == messages.CLOSE_CHAINS:
+            self.listeners.close_chains(payload)
         elif kind == messages.OVERLOAD:
             self._overload(payload)
         elif kind == messages.LOG_LEVELS:
@@ -126,7 +147,16 @@ class Worker(ChannelHandler):
         self.listeners.close()
         self.proxy.close()
 
-    async def _start(self, state: dict[str, Any]) -> None:
+    def _ask_for_resources(self, key: Any, names: list[str]) -> None:
+        if self.channel is not None:
+            self.channel.send(messages.TO_CONTROL, ("on_demand", key, names))
+
+    def _adopt_rows(self, rows: dict[str, int]) -> None:
+        # The inline worker has main's own arena.
+        if not self.inline:
+            self.plan.arena.adopt(rows)
+
+    def _start(self, state: dict[str, Any]) -> None:
         self.runtime.replace(build_entries(state["runtime"]))
         self.clusters.manager.on_runtime_changed()
         if not self.inline:
@@ -134,22 +164,25 @@ class Worker(ChannelHandler):
             self.plan.info.health_check_failed = state["health_failed"]
             self._server_drain(state["server_drain"])
         self._overload(state["overload"])
+        self._adopt_rows(state["rows"])
+        for each in state["clusters"]:
+            self.clusters.apply_cluster(each)
         for update in state["hosts"]:
             self.clusters.apply(update)
+        for each in state["relay"]:
+            self.proxy.worker_subscriptions.apply(each)
         self.listeners.drain(state["draining"])
         stopped = state["stopped"]
-        sockets = {name: opened for name, opened in self.sockets.items() if name not in stopped}
-        try:
-            await self.listeners.start(sockets)
-            self.started.set()
-            if not self.inline:
-                # Ours are duplicates; the others' are no business of this process.
-                for opened in self.sockets.values():
-                    for each in opened:
-                        each.forget()
-        except OSError as error:
-            _log.critical("worker %d cannot listen: %s", self.index, error)
-            self.finished.set()
+        sockets = {number: opened for number, opened in self.sockets.items() if number not in stopped}
+        self.listeners.start_static(sockets, self._on_started)
+
+    async def _on_started(self) -> None:
+        self.started.set()
+        if not self.inline:
+            # Ours are duplicates; the others' are no business of this process.
+            for opened in self.sockets.values():
+                for each in opened:
+                    each.forget()
 
     def _overload(self, states: tuple[dict[str, int], dict[str, int]]) -> None:
         self.proxy.context.overload.apply(states[0], states[1])

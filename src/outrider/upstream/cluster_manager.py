@@ -22,26 +22,50 @@ class ClusterCallbacks:
         """Gone; its streams go on."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+class ClusterSource:
+    """Makes clusters when they are asked for: main, which sends few requests, need not hold them all."""
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a cluster, made or not."""
+        raise NotImplementedError
+
+    def make(self, name: str) -> Cluster | None:
+        """The cluster, with its hosts; None when there is none."""
+        raise NotImplementedError
+
+
 class ClusterManager:
     """The clusters that serve. `get` is the one call on the road."""
 
-    __slots__ = ("_clusters", "_callbacks", "local_cluster_name")
+    __slots__ = ("_clusters", "_callbacks", "local_cluster_name", "source")
 
     def __init__(self) -> None:
         self._clusters: dict[str, Cluster] = {}
         self._callbacks: list[ClusterCallbacks] = []
         # `cluster_manager.local_cluster_name`: the cluster this proxy itself belongs to (zone-aware routing).
         self.local_cluster_name: str = ""
+        # In main.
+        self.source: ClusterSource | None = None
 
     def get(self, name: str) -> Cluster | None:
         """The cluster of that name, None when there is none."""
-        return self._clusters.get(name)
+        found = self._clusters.get(name)
+        if found is None and self.source is not None:
+            found = self.source.make(name)
+            if found is not None:
+                self._clusters[name] = found
+        return found
 
     def clusters(self) -> list[Cluster]:
         """All, in the order in which they were added."""
         return list(self._clusters.values())
 
     def has(self, name: str) -> bool:
+        return name in self._clusters or (self.source is not None and self.source.has(name))
+
+    def made(self, name: str) -> bool:
+        """Whether the cluster exists already, and not only in `source`."""
         return name in self._clusters
 
     def add(self, cluster: Cluster) -> None:

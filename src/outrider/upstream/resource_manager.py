@@ -169,7 +169,7 @@ class ResourceManager:
         opens: list[Gauge] = []
         remaining: list[Gauge | None] = []
         for open_name, remaining_name in _NAMES:
-            row = arena.row(f"cluster/{cluster}/{priority}/{open_name}") if arena is not None and shared else 0
+            row = arena.row(_row_name(cluster, priority, open_name)) if arena is not None and shared else 0
             counts.append(SharedGauge(arena, row, column))
             opens.append(scope.gauge(base + open_name))
             remaining.append(scope.gauge(base + remaining_name) if thresholds.track_remaining else None)
@@ -225,6 +225,15 @@ class ResourceManager:
         self.requests.show()
         self.retries.show()
         self.connection_pools.show()
+
+
+def _row_name(cluster: str, priority: int, quantity: str) -> str:
+    return f"cluster/{cluster}/{priority}/{quantity}"
+
+
+def row_names(cluster: str) -> list[str]:
+    """The rows of the shared arena in which the limits of a cluster count."""
+    return [_row_name(cluster, priority, names[0]) for priority in (0, 1) for names in _NAMES]
 
 
 # Names of the gauges: "open", and what remains.

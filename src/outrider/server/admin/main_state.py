@@ -83,11 +83,10 @@ class MainState(AdminState):
         self.main.supervisor.broadcast(messages.LOG_LEVELS, levels)
 
     def cluster_dumps(self) -> list[ClusterDump]:
-        clusters = self.main.clusters
-        return [ClusterDump(info, clusters.control.get(name)) for name, info in clusters.infos.items()]
+        return [ClusterDump(entry.info, entry.control) for entry in self.main.clusters.control.entries()]
 
     def certificates(self) -> list[dict[str, Any]]:
-        factories = self.main.proxy.transport_socket_factories()
+        factories = self.main.proxy.transport_socket_factories(self.main.listeners.all_active())
         if not factories:
             return []
         from outrider.server.certificates import certificate_trees

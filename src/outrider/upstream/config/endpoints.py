@@ -87,7 +87,7 @@ class LoadAssignment:
 
     __slots__ = (
         "endpoints", "locality_weights", "overprovisioning_factor", "weighted_priority_health", "drop_overload",
-        "drop_category", "locality_count",
+        "drop_category", "locality_count", "stale_after_ms",
     )
 
     def __init__(self) -> None:
@@ -100,6 +100,8 @@ class LoadAssignment:
         self.drop_overload: float = 0.0
         self.drop_category: str = ""
         self.locality_count: int = 0
+        # EDS: the endpoints are dropped when no further word came for so long; 0 = never.
+        self.stale_after_ms: int = 0
 
 
 def read_metadata(view: View | None) -> dict[str, dict[str, object]]:
@@ -194,6 +196,7 @@ def read_load_assignment(view: View | None) -> LoadAssignment:
 def _read_policy(policy: View, assignment: LoadAssignment) -> None:
     assignment.overprovisioning_factor = policy.integer("overprovisioning_factor", DEFAULT_OVERPROVISIONING_FACTOR)
     assignment.weighted_priority_health = policy.flag("weighted_priority_health")
+    assignment.stale_after_ms = policy.millis("endpoint_stale_after") or 0
     drops = policy.messages("drop_overloads")
     if len(drops) > 1:
         raise policy.error("Cluster drop_overloads config has more than 1 entry", "drop_overloads")

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from outrider.config.init_manager import InitManager
 from outrider.stats.store import sanitize_stats_name
 from outrider.upstream.cluster_info import ClusterInfo
 from outrider.upstream.config.cluster_config import STATIC
-from outrider.upstream.config.endpoints import EndpointConfig
+from outrider.upstream.config.endpoints import EndpointConfig, LoadAssignment
 from outrider.upstream.control.control_host import ControlHost
 from outrider.upstream.control.discovery import Discovery, StaticDiscovery
 from outrider.upstream.control.dns_discovery import LogicalDnsDiscovery, StrictDnsDiscovery
+from outrider.upstream.control.eds_discovery import EdsDiscovery
 from outrider.upstream.control.health.checkers import HealthChecks
 from outrider.upstream.control.outlier_detector import OutlierDetector
 from outrider.upstream.control.update_merger import MergeStats, UpdateMerger
@@ -29,8 +31,10 @@ from outrider.upstream.hosts_update import HostsUpdate
 from outrider.upstream.resource_manager import UNLIMITED
 
 if TYPE_CHECKING:
+    from outrider.config.subscription import SubscriptionFactory
     from outrider.factory_context import FactoryContext
     from outrider.network.dns.resolver import DnsResolver
+
 
 class ClusterControl:
     """Owns the hosts. Discovery replaces them, health checks and outlier detection change their flags."""
@@ -42,11 +46,23 @@ class ClusterControl:
         resolver: DnsResolver | None,
         publish: Callable[[HostsUpdate], None],
         merge_stats: MergeStats,
+        init_manager: InitManager | None = None,
+        subscriptions: SubscriptionFactory | None = None,
     ) -> None:
+        """Raises ConfigError when the source of an EDS cluster is wrong."""
         self.info = info
         self.context = context
-        self.publish = publish
+        self._publish = publish
+        # The workers have the cluster: they are told of its hosts.
+        self.announced: bool = True
         self.hosts: dict[str, ControlHost] = {}
+        # Weights of localities and the policy; what discovery found last (EDS).
+        self.assignment: LoadAssignment = info.config.assignment
+        # Waits for what the cluster's parts need before it may serve: secrets.
+        self.init_manager: InitManager = init_manager if init_manager is not None else InitManager(info.name)
+        self._first_result: bool = False
+        self._parts_ready: bool = False
+        self._checked: bool = not info.config.health_checks
         # Discovery has come to a first result.
         self.resolved: bool = False
         # The first round of health checks is over, too: the cluster may be used.
@@ -57,6 +73,10 @@ class ClusterControl:
         self.discovery: Discovery
         if config.discovery == STATIC:
             self.discovery = StaticDiscovery(self)
+        elif config.custom is not None:
+            self.discovery = config.custom.make_discovery(self)
+        elif config.eds_source is not None:
+            self.discovery = EdsDiscovery(self, config.eds_source, subscriptions)
         else:
             assert config.dns is not None and resolver is not None
             kind = LogicalDnsDiscovery if config.dns.single_endpoint else StrictDnsDiscovery
@@ -78,6 +98,8 @@ class ClusterControl:
             self._initialized()
 
     def stop(self) -> None:
+        self._on_initialized = None
+        self.init_manager.cancel()
         self.discovery.stop()
         self._merger.stop()
         if self.health_checks is not None:
@@ -116,7 +138,21 @@ class ClusterControl:
         self.publish_hosts()
         if self.health_checks is not None:
             self.health_checks.on_hosts(added, removed)
-        if not config.health_checks or not self.hosts:
+        self.on_first_result()
+
+    def on_first_result(self) -> None:
+        """Discovery has found hosts, or has given up waiting for them (Envoy: pre-init is complete)."""
+        if not self._first_result:
+            self._first_result = True
+            self.init_manager.initialize(self._on_parts_ready)
+        self._finish_initialization()
+
+    def _on_parts_ready(self) -> None:
+        self._parts_ready = True
+        self._finish_initialization()
+
+    def _finish_initialization(self) -> None:
+        if self._parts_ready and (self._checked or not self.hosts):
             self._initialized()
 
     def _survives(self, host: ControlHost) -> bool:
@@ -136,7 +172,7 @@ class ClusterControl:
             host.healthy_gauge = scope.gauge("healthy", False)
         arena = self.context.arena
         if arena is not None and arena.columns > 1 and info.config.per_host_max_connections < UNLIMITED:
-            host.limit_row = arena.row(f"cluster/{info.name}/host/{host.key}")
+            host.limit_row = arena.row(self.limit_name(host))
 
     def count_matches(self, config: EndpointConfig, hosts: int) -> None:
         """`<match>.total_match_count`: so many hosts of an endpoint have been given a transport socket."""
@@ -145,13 +181,18 @@ class ClusterControl:
 
     def _release(self, host: ControlHost) -> None:
         if host.limit_row >= 0 and self.context.arena is not None:
-            self.context.arena.release(f"cluster/{self.info.name}/host/{host.key}")
+            self.context.arena.retire(self.limit_name(host))
+
+    def limit_name(self, host: ControlHost) -> str:
+        """Of the shared row that counts the connections of a host."""
+        return f"cluster/{self.info.name}/host/{host.key}"
 
     # --- health's side ---
 
     def on_first_checks_done(self) -> None:
         """Every host has been checked once."""
-        self._initialized()
+        self._checked = True
+        self._finish_initialization()
 
     def on_health_changed(self, host: ControlHost, failed: bool = False) -> None:
         """Flags of a host have changed; `failed` when an active check just failed it."""
@@ -177,8 +218,8 @@ class ClusterControl:
     def _health_update(self) -> HostsUpdate:
         update = HostsUpdate(self.info.name)
         update.full = False
-        update.drop_overload = self.info.drop_overload
-        update.drop_category = self.info.drop_category
+        update.drop_overload = self.assignment.drop_overload
+        update.drop_category = self.assignment.drop_category
         return update
 
     def publish_health(self, hosts: list[ControlHost]) -> None:
@@ -197,9 +238,13 @@ class ClusterControl:
 
     # --- updates ---
 
+    def publish(self, update: HostsUpdate) -> None:
+        if self.announced:
+            self._publish(update)
+
     def snapshot(self) -> HostsUpdate:
         """All there is to say, for a worker that has just started."""
-        assignment = self.info.config.assignment
+        assignment = self.assignment
         update = HostsUpdate(self.info.name)
         update.hosts = [host.spec() for host in self.hosts.values()]
         update.locality_weights = assignment.locality_weights

@@ -1,0 +1,110 @@
+"""CDS: clusters that come and go while the server runs.
+
+Source: Envoy documentation, "Cluster discovery service"; `CdsApiHelper`. Good resources of an update are applied even
+when others are bad; the bad ones are named in the refusal.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from outrider.config.errors import ConfigError
+from outrider.config.subscription import (
+    CONNECTION_FAILURE,
+    Resource,
+    Subscription,
+    SubscriptionCallbacks,
+    SubscriptionFactory,
+)
+from outrider.config.view import View
+from outrider.server.clusters import CLUSTER, MainClusters
+from outrider.server.pausing import paused
+from outrider.stats.store import Scope
+from outrider.upstream.control.eds_discovery import CLUSTER_LOAD_ASSIGNMENT
+
+_log: Final = logging.getLogger("outrider.upstream")
+
+
+class CdsApi(SubscriptionCallbacks):
+    """The subscription to clusters."""
+
+    def __init__(
+        self,
+        source: View | None,
+        locator: str,
+        subscriptions: SubscriptionFactory,
+        clusters: MainClusters,
+        scope: Scope,
+    ) -> None:
+        """`locator` is an `xdstp://` collection, or empty. Raises ConfigError: the source is wrong."""
+        self.clusters = clusters
+        self.subscriptions = subscriptions
+        self.locator = locator
+        # Version of the last update of which anything was applied.
+        self.version_info: str = ""
+        # Called once, when CDS has spoken or failed to.
+        self.on_initialized: Callable[[], None] | None = None
+        self._subscription: Subscription = subscriptions.subscribe(source, CLUSTER, self, scope)
+
+    def start(self) -> None:
+        self._subscription.start([self.locator] if self.locator else None)
+
+    def on_state(self, resources: list[Resource], version: str) -> None:
+        named = {resource.view.text("name") for resource in resources}
+        control = self.clusters.control
+        gone = [
+            name
+            for entries in (control.active, control.warming)
+            for name, entry in entries.items()
+            if entry.added_via_api and name not in named
+        ]
+        self._update(resources, list(dict.fromkeys(gone)), version)
+
+    def on_delta(self, added: list[Resource], removed: list[str], version: str) -> None:
+        self._update(added, removed, version)
+
+    def on_failed(self, reason: int, error: str) -> None:
+        if reason != CONNECTION_FAILURE:
+            self._initialized()
+
+    def _update(self, added: list[Resource], removed: list[str], version: str) -> None:
+        control = self.clusters.control
+        _log.info("cds: add %d cluster(s), remove %d cluster(s)", len(added), len(removed))
+        errors: list[str] = []
+        applied = changed = skipped = 0
+        seen: set[str] = set()
+        with paused(self.subscriptions, (CLUSTER_LOAD_ASSIGNMENT,)):
+            for resource in added:
+                name = resource.view.text("name")
+                try:
+                    if name in seen:
+                        raise ConfigError(f"duplicate cluster {name} found")
+                    seen.add(name)
+                    if control.add_or_update(resource.view, resource.version or version):
+                        changed += 1
+                        applied = 1
+                        _log.debug("cds: add/update cluster '%s'", name)
+                    else:
+                        skipped += 1
+                        _log.debug("cds: add/update cluster '%s' skipped", name)
+                except ConfigError as error:
+                    errors.append(f"{name}: {error}")
+            for name in removed:
+                if control.remove(name):
+                    applied = 1
+                    _log.debug("cds: remove cluster '%s'", name)
+            _log.info("cds: added/updated %d cluster(s), skipped %d unmodified cluster(s)", changed, skipped)
+            if applied:
+                self.version_info = version
+            # While EDS is held back: it is asked for the new clusters' endpoints all at once.
+            self._initialized()
+        if errors:
+            raise ConfigError(f"Error adding/updating cluster(s) {', '.join(errors)}")
+
+    def _initialized(self) -> None:
+        callback = self.on_initialized
+        self.on_initialized = None
+        if callback is not None:
+            callback()

@@ -1,0 +1,101 @@
+"""Main's discovery: config sources, what goes to the workers, CDS and LDS, and the order in which they come up.
+
+Source: Envoy documentation, "Initialization": primary clusters, ADS, the other clusters, CDS, what listeners wait for
+together with LDS, then the workers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from outrider.config.init_manager import InitManager
+from outrider.config.support import SupportPolicy
+from outrider.server.admin.config_tracker import ConfigTracker
+from outrider.server.cds import CdsApi
+from outrider.server.clusters import MainClusters
+from outrider.server.lds import LdsApi
+from outrider.server.relay import RelaySubscriptions
+from outrider.xds.factory import XdsSubscriptions
+from outrider.xds.source import ApiSource
+
+if TYPE_CHECKING:
+    from outrider.factory_context import FactoryContext
+    from outrider.server.bootstrap import BootstrapSettings
+    from outrider.server.listener_manager import MainListeners
+    from outrider.server.options import Options
+
+_log: Final = logging.getLogger("outrider.main")
+
+
+class MainDiscovery:
+    """Everything of main that talks to management servers. Nothing is connected to before `start`."""
+
+    def __init__(
+        self, options: Options, settings: BootstrapSettings, context: FactoryContext, clusters: MainClusters
+    ) -> None:
+        """Builds the static clusters, too, between the parts that need them. Raises ConfigError(s)."""
+        self.settings = settings
+        self.context = context
+        self.clusters = clusters
+        # What must be there before the workers start: first routes, secrets, listeners.
+        self.init_manager = InitManager("Server")
+        self.tracker = ConfigTracker()
+        context.init_manager = self.init_manager
+        context.config_tracker = self.tracker
+        context.support = SupportPolicy("warn" if options.unsupported == "warn" else "reject")
+        self.sources = XdsSubscriptions(
+            context, settings.ads_config, settings.node, options.reject_unknown_dynamic_fields, clusters.is_primary
+        )
+        self.relay = RelaySubscriptions(self.sources)
+        context.subscriptions = self.relay
+        clusters.control.subscriptions = self.sources
+        clusters.load()
+        if settings.ads_config is not None:
+            ApiSource(settings.ads_config).check_clusters(clusters.is_primary)
+        self.cds: CdsApi | None = None
+        if settings.cds_config is not None or settings.cds_locator:
+            scope = context.root_scope.scope("cluster_manager.cds")
+            self.cds = CdsApi(settings.cds_config, settings.cds_locator, self.sources, clusters, scope)
+        self.lds: LdsApi | None = None
+
+    def add_lds(self, listeners: MainListeners) -> None:
+        """The subscription to listeners, which the server waits for. Raises ConfigError."""
+        settings = self.settings
+        if settings.lds_config is None and not settings.lds_locator:
+            return
+        scope = listeners.stats.scope.scope("lds")
+        self.lds = LdsApi(settings.lds_config, settings.lds_locator, self.sources, listeners, scope)
+        self.init_manager.add(self.lds.init_target)
+
+    def start(
+        self, before_secondary: Callable[[Callable[[], None]], None], on_clusters: Callable[[], None]
+    ) -> None:
+        """Bring the clusters up. `before_secondary` gets a function to call when what needs only primary clusters
+        (runtime discovery) is there; `on_clusters` is called when all are initialized."""
+        init = self.clusters.control.init
+        init.on_primary_done = lambda: before_secondary(self._start_secondary)
+        if self.cds is not None:
+            init.start_cds = self.cds.start
+            self.cds.on_initialized = init.on_cds_initialized
+        self.clusters.control.start(on_clusters)
+
+    def _start_secondary(self) -> None:
+        self.sources.start()
+        self.clusters.control.init.start_secondary()
+
+    def unready(self) -> list[tuple[str, list[str]]]:
+        """Init managers and the targets they wait for (`/init_dump`)."""
+        found: list[tuple[str, list[str]]] = []
+        waiting = self.init_manager.unready()
+        if waiting:
+            found.append((self.init_manager.name, waiting))
+        for entry in self.clusters.control.warming.values():
+            waiting = entry.control.init_manager.unready()
+            if waiting:
+                found.append((entry.control.init_manager.name, waiting))
+        return found
+
+    def close(self) -> None:
+        self.sources.close()
