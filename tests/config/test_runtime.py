@@ -162,7 +162,6 @@ def test_layers_of_a_configuration() -> None:
         build_layers(layered(a="admin_layer", b="admin_layer"), "")
 
 
-def test_rtds_is_left_unread_and_so_refused() -> None:
-    view = layered(a="rtds_layer")
-    build_layers(view, "")
-    assert view.unread() == ["layers[0].rtds_layer"]
+def test_discovered_layer_is_there_from_the_start() -> None:
+    loader = RuntimeLoader(build_layers(layered(a="rtds_layer"), ""), Store())
+    assert [layer.name for layer in loader.active()] == ["a"] and loader.entries() == {}

@@ -1,4 +1,4 @@
-"""The layers of the runtime: static, disk and admin, stacked in the main process.
+"""The layers of the runtime: static, disk, discovered (see `rtds`) and admin, stacked in the main process.
 
 Source: `envoy.config.bootstrap.v3.LayeredRuntime` and Envoy documentation, "Runtime configuration". The outcome is put
 into a `Runtime`; `plain()` is the same as data that can be sent to another process.
@@ -115,6 +115,17 @@ class AdminLayer(Layer):
     __slots__ = ()
 
 
+class DiscoveredLayer(Layer):
+    """What a config source says (RTDS): nothing until it has said something."""
+
+    __slots__ = ("resource_name", "source")
+
+    def __init__(self, name: str, resource_name: str, source: View | None) -> None:
+        super().__init__(name, {})
+        self.resource_name = resource_name
+        self.source = source
+
+
 class RuntimeStats:
     """`runtime.*`"""
 
@@ -204,6 +215,9 @@ class RuntimeLoader:
         if any(isinstance(layer, DiskLayer) and layer.changed() for layer in self.layers):
             self.load()
 
+    def discovered(self) -> list[DiscoveredLayer]:
+        return [layer for layer in self.layers if isinstance(layer, DiscoveredLayer)]
+
     def has_disk(self) -> bool:
         return any(isinstance(layer, DiskLayer) for layer in self.layers)
 
@@ -258,9 +272,11 @@ def build_layers(layered: View | None, service_cluster: str) -> list[Layer]:
                     "Too many admin layers specified in LayeredRuntime, at most one may be specified", "admin_layer"
                 )
             layers.append(AdminLayer(name, {}))
-        elif kind is None:
-            raise ConfigError(f"layer {name} has no layer_specifier", view.path)
+        elif kind == "rtds_layer":
+            rtds = view.message("rtds_layer")
+            assert rtds is not None
+            source = rtds.message("rtds_config")
+            layers.append(DiscoveredLayer(name, rtds.text("name"), source))
         else:
-            # rtds_layer: left unread, so that it is refused by its path.
-            layers.append(Layer(name, {}))
+            raise ConfigError(f"layer {name} has no layer_specifier", view.path)
     return layers
