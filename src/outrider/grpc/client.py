@@ -34,8 +34,9 @@ class GrpcStreamCallbacks:
         """The trailers, before `on_remote_close`; empty when there were none."""
 
     def on_remote_close(self, status: int, message: str) -> None:
-        """The end, told once: the server's, or one of our own making. Those are Envoy's: UNAVAILABLE without hosts, after
-        a reset or a timeout before the response; INTERNAL for a malformed or broken off one. Not after `reset`."""
+        """The end, told once: the server's, or one of our own making. Those are Envoy's: UNAVAILABLE without hosts,
+        after a reset or a timeout before the response; INTERNAL for a malformed or broken off one.
+        Not told after `reset`."""
         raise NotImplementedError
 
     def on_below_write_buffer_low_watermark(self) -> None:

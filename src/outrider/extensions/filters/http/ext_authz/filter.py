@@ -1,14 +1,37 @@
-"""The filter of ext_authz. Source: Envoy documentation, "External Authorization"."""
+"""The filter of ext_authz: when to ask, and what to do with the answer.
+
+Source: Envoy documentation, "External Authorization".
+"""
 
 from __future__ import annotations
 
 from random import getrandbits
 from typing import TYPE_CHECKING, Final
 
+from outrider.data.filter_state import StringState
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from outrider.data.header_names import UPGRADE
 from outrider.data.response_flag import UNAUTHORIZED_EXTERNAL_SERVICE
-from outrider.extensions.filters.http.ext_authz.service import AuthzAnswer, AuthzService
+from outrider.data.stream_info import StreamInfo
+from outrider.extensions.filters.http.ext_authz import mutations
+from outrider.extensions.filters.http.ext_authz.answer import DENIED, ERROR, AuthzAnswer, Fields
+from outrider.extensions.filters.http.ext_authz.check_request import http_check
+from outrider.extensions.filters.http.ext_authz.grpc_service import (
+    METHOD,
+    SERVICE,
+    GrpcAuthzService,
+    error_answer,
+    read_answer,
+)
+from outrider.extensions.filters.http.ext_authz.service import AuthzService
+from outrider.extensions.filters.http.ext_authz.settings import (
+    NAMESPACE,
+    AuthzConfig,
+    AuthzRoute,
+    load_route,
+    merge_routes,
+)
+from outrider.grpc.client import GrpcCall, GrpcUnaryCallbacks
 from outrider.http.filter import (
     DATA_CONTINUE,
     DATA_STOP_AND_BUFFER,
@@ -23,9 +46,7 @@ from outrider.http.filter import (
     LocalReplyModifier,
 )
 from outrider.http.filter_registry import HTTP_FILTERS, route_config
-from outrider.matching.runtime_fraction import RuntimeFraction, runtime_fraction
-from outrider.matching.value_matcher import MetadataMatcher, parse_metadata_matcher
-from outrider.router.async_client import AsyncCall, AsyncCallbacks, AsyncClient
+from outrider.router.async_client import AsyncCall, AsyncCallbacks
 
 if TYPE_CHECKING:
     from outrider.config.view import View
@@ -34,88 +55,10 @@ if TYPE_CHECKING:
 
 TYPE: Final = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
 ROUTE_TYPE: Final = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
-NAMESPACE: Final = "envoy.filters.http.ext_authz"
 _FAILURE_ALLOWED: Final = b"x-envoy-auth-failure-mode-allowed"
-
-
-class BodySettings:
-    """How much of the body the service is told; 0 = nothing."""
-
-    __slots__ = ("limit", "partial")
-
-    def __init__(self, limit: int, partial: bool) -> None:
-        self.limit = limit
-        self.partial = partial
-
-
-class AuthzRoute:
-    """`body` None: as the filter says."""
-
-    __slots__ = ("disabled", "body")
-
-    def __init__(self, disabled: bool, body: BodySettings | None) -> None:
-        self.disabled = disabled
-        self.body: BodySettings | None = body
-
-
-class AuthzStats:
-    __slots__ = ("prefix", "ok", "denied", "error", "disabled", "failure_mode_allowed")
-
-    def __init__(self, context: FactoryContext, prefix: str) -> None:
-        self.prefix = "ext_authz." + (prefix + "." if prefix and not prefix.endswith(".") else prefix)
-        own = context.scope.scope(self.prefix)
-        self.ok = own.counter("ok")
-        self.denied = own.counter("denied")
-        self.error = own.counter("error")
-        self.disabled = own.counter("disabled")
-        self.failure_mode_allowed = own.counter("failure_mode_allowed")
-
-
-class AuthzConfig:
-    __slots__ = (
-        "service", "client", "stats", "body", "failure_mode_allow", "failure_header", "clear_route_cache",
-        "status_on_error", "enabled", "enabled_metadata", "deny_at_disable", "runtime_key", "runtime", "charge",
-        "clusters",
-    )  # fmt: skip
-
-    def __init__(self, view: View, context: FactoryContext) -> None:
-        """Raises ConfigError."""
-        http_service = view.message("http_service")
-        if http_service is None:
-            # `grpc_service` is not read, and therefore refused.
-            raise view.error("http_service is required", "services")
-        # Of no meaning for an HTTP service.
-        view.accept("transport_api_version")
-        self.service = AuthzService(
-            http_service, view.message("allowed_headers"), view.message("disallowed_headers"), context
-        )
-        self.client = AsyncClient(context)
-        self.clusters = context.cluster_manager
-        self.stats = AuthzStats(context, view.text("stat_prefix"))
-        self.body = _body_settings(view.message("with_request_body"))
-        self.failure_mode_allow = view.flag("failure_mode_allow")
-        self.failure_header = view.flag("failure_mode_allow_header_add")
-        self.clear_route_cache = view.flag("clear_route_cache")
-        self.status_on_error = 403
-        status = view.message("status_on_error")
-        if status is not None and status.enum("code") != "Empty":
-            self.status_on_error = int(getattr(status.proto, "code", 403))
-        enabled = view.message("filter_enabled")
-        self.enabled: RuntimeFraction | None = None if enabled is None else runtime_fraction(enabled, context.runtime)
-        metadata = view.message("filter_enabled_metadata")
-        self.enabled_metadata: MetadataMatcher | None = (
-            None if metadata is None else parse_metadata_matcher(metadata, context)
-        )
-        deny = view.message("deny_at_disable")
-        self.deny_at_disable = deny is not None and deny.flag("default_value")
-        self.runtime_key = "" if deny is None else deny.text("runtime_key")
-        self.runtime = context.runtime
-        self.charge = view.flag("charge_cluster_response_stats", True)
-
-    def denies_when_disabled(self) -> bool:
-        if self.runtime_key:
-            return self.runtime.get_boolean(self.runtime_key, self.deny_at_disable)
-        return self.deny_at_disable
+# Filter state of `shadow_mode`.
+_SHADOW_KEY: Final = "envoy.filters.http.ext_authz.shadow"
+_NO_METADATA: Final[dict[str, dict[str, object]]] = {}
 
 
 class _ClientHeaders(LocalReplyModifier):
@@ -130,15 +73,30 @@ class _ClientHeaders(LocalReplyModifier):
                 headers.set(name, value)
 
 
-class _Answer(AsyncCallbacks):
+class _HttpAnswer(AsyncCallbacks):
+    def __init__(self, owner: AuthzFilter, service: AuthzService) -> None:
+        self.owner = owner
+        self.service = service
+
+    def on_response(self, headers: ResponseHeaderMap, body: bytes) -> None:
+        self.owner.on_answer(self.service.read(headers, body))
+
+    def on_failure(self, reason: str) -> None:
+        self.owner.on_answer(AuthzAnswer(ERROR))
+
+
+class _GrpcAnswer(GrpcUnaryCallbacks):
     def __init__(self, owner: AuthzFilter) -> None:
         self.owner = owner
 
-    def on_response(self, headers: ResponseHeaderMap, body: bytes) -> None:
-        self.owner.on_answer(self.owner.config.service.read(headers, body))
+    def parent_stream_info(self) -> StreamInfo | None:
+        return self.owner.manager.stream_info
 
-    def on_failure(self, reason: str) -> None:
-        self.owner.on_answer(None)
+    def on_success(self, message: bytes) -> None:
+        self.owner.on_answer(read_answer(message))
+
+    def on_failure(self, status: int, message: str) -> None:
+        self.owner.on_answer(error_answer(status))
 
 
 # Where a request stands.
@@ -150,23 +108,29 @@ _REFUSED: Final = 4
 
 
 class AuthzFilter(HttpFilter):
-    __slots__ = ("config", "body", "state", "call", "starting", "asked_ns", "to_client")
+    __slots__ = (
+        "config", "route", "body", "state", "http_call", "grpc_call", "starting", "asked_ns", "answer",
+    )  # fmt: skip
 
     def __init__(self, config: AuthzConfig) -> None:
         self.config = config
+        self.route: AuthzRoute | None = None
         self.body = config.body
         self.state = _IDLE
-        self.call: AsyncCall | None = None
+        self.http_call: AsyncCall | None = None
+        self.grpc_call: GrpcCall | None = None
         self.starting = False
         self.asked_ns = 0
-        self.to_client: list[tuple[bytes, bytes]] = []
+        # What allowed the request; its fields for the client are still to be sent.
+        self.answer: AuthzAnswer | None = None
 
     def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> int:
         config = self.config
         manager = self.manager
         route = manager.route()
-        special = None if route is None else route.per_filter_config(self.config_name)
-        if isinstance(special, AuthzRoute):
+        special = None if route is None else merge_routes(route.per_filter_configs(self.config_name))
+        if special is not None:
+            self.route = special
             if special.disabled:
                 return HEADERS_CONTINUE
             if special.body is not None:
@@ -178,7 +142,7 @@ class AuthzFilter(HttpFilter):
             config.stats.disabled.inc()
             if not config.denies_when_disabled():
                 return HEADERS_CONTINUE
-            self._refuse(config.status_on_error, "", None, "ext_authz_error")
+            self._refuse(config.status_on_error, "", [], "ext_authz_error")
             return HEADERS_STOP_ITERATION
         if self.body.limit and not end_stream and UPGRADE not in headers.single and headers.method != b"CONNECT":
             self.state = _BUFFERING
@@ -207,91 +171,156 @@ class AuthzFilter(HttpFilter):
         return TRAILERS_CONTINUE if self.state in (_IDLE, _DONE) else TRAILERS_STOP
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> int:
-        for name, value in self.to_client:
-            headers.add(name, value)
+        if self.answer is not None:
+            mutations.edit_response(self.answer, headers)
         return HEADERS_CONTINUE
 
     def _ask(self, body: bytes, partial: bool) -> None:
         headers = self.manager.request_headers
         assert headers is not None
-        service = self.config.service
-        asked = service.request(headers, body, self.state == _BUFFERING, partial)
+        with_body = self.state == _BUFFERING
         self.state = _CALLING
         self.asked_ns = self.manager.dispatcher.monotonic_ns()
-        call = AsyncCall(
-            self.config.client,
-            service.cluster,
-            asked,
-            body,
-            service.timeout_ms,
-            _Answer(self),
-            retry=service.retry,
-            send_xff=False,
-        )
-        self.call = call
+        http = self.config.http
+        grpc = self.config.grpc
+        route = self.route
+        if route is not None and (route.http is not None or route.grpc is not None):
+            http = route.http
+            grpc = route.grpc
         self.starting = True
-        call.start()
+        if grpc is not None:
+            self._ask_grpc(grpc, headers, body if with_body else None, partial)
+        elif http is not None:
+            asked = http.request(headers, body, with_body, partial)
+            self.http_call = AsyncCall(
+                self.config.client,
+                http.cluster,
+                asked,
+                body,
+                http.timeout_ms,
+                _HttpAnswer(self, http),
+                retry=http.retry,
+                send_xff=False,
+            )
+            self.http_call.start()
         self.starting = False
 
-    def on_answer(self, answer: AuthzAnswer | None) -> None:
-        """The service has answered; None: it failed."""
-        self.call = None
-        config = self.config
+    def _ask_grpc(self, grpc: GrpcAuthzService, headers: RequestHeaderMap, body: bytes | None, partial: bool) -> None:
+        info = self.manager.stream_info
+        route = self.manager.route()
+        metadata = getattr(route, "metadata", None)
+        request = http_check(
+            self.config.check,
+            str(getrandbits(63)),
+            info,
+            headers,
+            body,
+            partial,
+            {} if self.route is None else self.route.extensions,
+            metadata if isinstance(metadata, dict) else _NO_METADATA,
+        )
+        self.grpc_call = grpc.client.send(SERVICE, METHOD, request, _GrpcAnswer(self), grpc.timeout_ms)
+
+    def on_answer(self, answer: AuthzAnswer) -> None:
+        """The service has answered, or has failed to."""
+        self.http_call = None
+        self.grpc_call = None
         headers = self.manager.request_headers
         if headers is None or self.state != _CALLING:
             return
-        info = self.manager.stream_info
-        if answer is None:
-            config.stats.error.inc()
-            self._count("error")
-            if not config.failure_mode_allow:
-                self._refuse(config.status_on_error, "", None, "ext_authz_error")
-                return
-            config.stats.failure_mode_allowed.inc()
-            self._count("failure_mode_allowed")
-            if config.failure_header:
-                headers.set(_FAILURE_ALLOWED, b"true")
+        self._take_metadata(answer)
+        if answer.verdict == ERROR:
+            self._on_error(answer, headers)
+        elif answer.verdict == DENIED:
+            self._on_denied(answer)
+        else:
+            self._on_allowed(answer, headers)
+
+    def _take_metadata(self, answer: AuthzAnswer) -> None:
+        if not answer.metadata:
+            return
+        config = self.config
+        if not config.take_metadata:
+            config.stats.ignored_dynamic_metadata.inc()
+            return
+        if answer.verdict != DENIED:
+            elapsed_ms = (self.manager.dispatcher.monotonic_ns() - self.asked_ns) // 1_000_000
+            answer.metadata["ext_authz_duration"] = float(elapsed_ms)
+        self.manager.stream_info.set_metadata(NAMESPACE, answer.metadata)
+
+    def _on_error(self, answer: AuthzAnswer, headers: RequestHeaderMap) -> None:
+        config = self.config
+        config.stats.error.inc()
+        self._count("error")
+        if not config.failure_mode_allow:
+            self._refuse(answer.status or config.status_on_error, answer.body, answer.client_set, "ext_authz_error")
+            return
+        config.stats.failure_mode_allowed.inc()
+        self._count("failure_mode_allowed")
+        if config.failure_header:
+            headers.set(_FAILURE_ALLOWED, b"true")
+        self._pass()
+
+    def _on_denied(self, answer: AuthzAnswer) -> None:
+        config = self.config
+        config.stats.denied.inc()
+        self._count("denied")
+        if config.shadow:
+            config.stats.shadow_denied.inc()
+            info = self.manager.stream_info
+            if info.filter_state is None:
+                info.filter_state = {}
+            info.filter_state[_SHADOW_KEY] = StringState("denied")
+            self._charge(answer.status)
             self._pass()
             return
-        if answer.metadata:
-            if answer.allowed:
-                elapsed_ms = (self.manager.dispatcher.monotonic_ns() - self.asked_ns) // 1_000_000
-                answer.metadata["ext_authz_duration"] = float(elapsed_ms)
-            info.set_metadata(NAMESPACE, answer.metadata)
-        if not answer.allowed:
-            config.stats.denied.inc()
-            self._count("denied")
-            self._refuse(answer.status, answer.body, _ClientHeaders(answer.to_client), "ext_authz_denied")
+        if config.validate and not mutations.all_valid(answer.client_set):
+            self._reject()
             return
-        for name, value in answer.to_set:
-            headers.remove(name)
-            headers.set(name, value)
-        for name, value in answer.to_append:
-            if headers.contains(name):
-                headers.add(name, value)
-        for name in answer.to_remove:
-            headers.remove(name)
-        if config.clear_route_cache and (answer.to_set or answer.to_append or answer.to_remove):
+        body = answer.body
+        if config.max_denied_body:
+            body = body.encode("utf-8", "surrogateescape")[: config.max_denied_body].decode("utf-8", "surrogateescape")
+        self._refuse(answer.status, body, answer.client_set, "ext_authz_denied")
+
+    def _on_allowed(self, answer: AuthzAnswer, headers: RequestHeaderMap) -> None:
+        config = self.config
+        if config.validate and not mutations.answer_valid(answer):
+            self._reject()
+            return
+        if not mutations.edit_request(answer, headers, config.rules):
+            self._reject()
+            return
+        if config.clear_route_cache and mutations.edits_request(answer):
             self.manager.clear_route_cache()
-        self.to_client = answer.to_client
+        self.answer = answer
         config.stats.ok.inc()
         self._count("ok")
         self._pass()
+
+    def _reject(self) -> None:
+        """The answer itself is invalid."""
+        self.config.stats.invalid.inc()
+        self._count("invalid")
+        self._refuse(500, "", [], "ext_authz_invalid")
 
     def _pass(self) -> None:
         self.state = _DONE
         if not self.starting:
             self.continue_decoding()
 
-    def _refuse(self, code: int, body: str, modifier: LocalReplyModifier | None, details: str) -> None:
+    def _refuse(self, code: int, body: str, fields: Fields, details: str) -> None:
         self.state = _REFUSED
         manager = self.manager
         manager.stream_info.response_flags |= UNAUTHORIZED_EXTERNAL_SERVICE
-        if self.config.charge and details == "ext_authz_denied":
-            cluster = self._route_cluster()
-            if cluster is not None:
-                cluster.info.code_stats.charge(code, True, False)
-        manager.send_local_reply_full(code, body, modifier, -1, details)
+        if details == "ext_authz_denied":
+            self._charge(code)
+        manager.send_local_reply_full(code, body, _ClientHeaders(fields) if fields else None, -1, details)
+
+    def _charge(self, code: int) -> None:
+        """`charge_cluster_response_stats`: as if the upstream had refused."""
+        cluster = self._route_cluster() if self.config.charge else None
+        if cluster is not None:
+            cluster.info.code_stats.charge(code, True, False)
 
     def _route_cluster(self) -> Cluster | None:
         name = getattr(self.manager.route(), "cluster_name", None)
@@ -304,9 +333,12 @@ class AuthzFilter(HttpFilter):
             cluster.info.scope.counter(self.config.stats.prefix + what).inc()
 
     def on_destroy(self) -> None:
-        if self.call is not None:
-            self.call.cancel()
-            self.call = None
+        if self.http_call is not None:
+            self.http_call.cancel()
+            self.http_call = None
+        if self.grpc_call is not None:
+            self.grpc_call.cancel()
+            self.grpc_call = None
 
 
 class AuthzFilterFactory(HttpFilterFactory):
@@ -315,14 +347,6 @@ class AuthzFilterFactory(HttpFilterFactory):
 
     def create(self) -> HttpFilter:
         return AuthzFilter(self.config)
-
-
-def _body_settings(view: View | None) -> BodySettings:
-    if view is None:
-        return BodySettings(0, False)
-    # `pack_as_bytes` is a matter of gRPC.
-    view.flag("pack_as_bytes")
-    return BodySettings(view.integer("max_request_bytes"), view.flag("allow_partial_message"))
 
 
 @HTTP_FILTERS.register("envoy.filters.http.ext_authz", TYPE, "envoy.ext_authz")
@@ -334,16 +358,4 @@ def create(config: View, context: FactoryContext) -> HttpFilterFactory:
 @route_config(ROUTE_TYPE)
 def create_for_route(config: View, context: FactoryContext) -> AuthzRoute:
     """Raises ConfigError."""
-    if config.which("override") == "disabled":
-        if not config.flag("disabled"):
-            raise config.error("value must be true", "disabled")
-        return AuthzRoute(True, None)
-    settings = config.message("check_settings")
-    if settings is None:
-        raise config.error("value is required", "override")
-    # Only gRPC services are told of these.
-    settings.accept("context_extensions")
-    body = settings.message("with_request_body")
-    if settings.flag("disable_request_body_buffering"):
-        return AuthzRoute(False, BodySettings(0, False))
-    return AuthzRoute(False, None if body is None else _body_settings(body))
+    return load_route(config, context)

@@ -1,4 +1,4 @@
-"""The authorization service: building its requests and reading its answers."""
+"""An authorization service that speaks plain HTTP: building its requests and reading its answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from outrider.data.header_map import RequestHeaderMap, ResponseHeaderMap
 from outrider.data.header_names import AUTHORIZATION, CONTENT_LENGTH
+from outrider.extensions.filters.http.ext_authz.answer import DENIED, ERROR, OK, AuthzAnswer
 from outrider.matching.string_matcher import AnyOfStrings, StringMatcher, parse_string_matcher
 from outrider.router.async_client import AsyncRetry, load_retry
 
@@ -21,24 +22,6 @@ _ALWAYS_ANSWERED: Final = frozenset((b"www-authenticate", b"location"))
 _FRAMING: Final = frozenset((CONTENT_LENGTH, b"transfer-encoding", b"connection", b"host"))
 _RETRY_ON: Final = "5xx,gateway-error,connect-failure,reset"
 _NO_MATCHER: Final = AnyOfStrings([])
-
-
-class AuthzAnswer:
-    """What an answer other than an error comes to."""
-
-    __slots__ = ("allowed", "status", "body", "to_set", "to_append", "to_remove", "to_client", "metadata")
-
-    def __init__(self, allowed: bool, status: int, body: str) -> None:
-        self.allowed = allowed
-        self.status = status
-        self.body = body
-        # For the request.
-        self.to_set: list[tuple[bytes, bytes]] = []
-        self.to_append: list[tuple[bytes, bytes]] = []
-        self.to_remove: list[bytes] = []
-        # For the response.
-        self.to_client: list[tuple[bytes, bytes]] = []
-        self.metadata: dict[str, object] = {}
 
 
 class AuthzService:
@@ -109,12 +92,12 @@ class AuthzService:
             made.set(name, value)
         return made
 
-    def read(self, headers: ResponseHeaderMap, body: bytes) -> AuthzAnswer | None:
-        """None: an error of the service."""
+    def read(self, headers: ResponseHeaderMap, body: bytes) -> AuthzAnswer:
+        """What an answer comes to."""
         if headers.status >= 500:
-            return None
+            return AuthzAnswer(ERROR)
         if headers.status != 200:
-            answer = AuthzAnswer(False, headers.status, body.decode("utf-8", "surrogateescape"))
+            answer = AuthzAnswer(DENIED, headers.status, body.decode("utf-8", "surrogateescape"))
             for name, value in headers.items():
                 if name in _FRAMING and not (name == CONTENT_LENGTH and body):
                     continue
@@ -124,20 +107,20 @@ class AuthzService:
                     or name == CONTENT_LENGTH
                     or self.client.matches(name)
                 ):
-                    answer.to_client.append((name, value))
+                    answer.client_set.append((name, value))
         else:
-            answer = AuthzAnswer(True, 200, "")
+            answer = AuthzAnswer(OK)
             for name, value in headers.items():
                 if self.upstream.matches(name):
                     answer.to_set.append((name, value))
                 if self.append.matches(name):
                     answer.to_append.append((name, value))
                 if self.client_on_success.matches(name):
-                    answer.to_client.append((name, value))
+                    answer.client_add.append((name, value))
             for field in headers.get_all(_TO_REMOVE):
                 for part in field.split(b","):
                     name = part.strip().lower()
-                    if name and name[:1] != b":" and name != b"host":
+                    if name:
                         answer.to_remove.append(name)
         for name, value in headers.items():
             if self.metadata.matches(name):
