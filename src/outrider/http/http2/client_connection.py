@@ -207,7 +207,6 @@ class Http2ClientConnection(ClientConnection):
         stream.header_bytes_received += size
         stream.wire_bytes_received += size
         stream.remote_complete = True
-        self.stats.trailers.inc()
         stream.decoder.decode_trailers(HeaderMap(single, multi))
         self._remote_done(stream)
 
