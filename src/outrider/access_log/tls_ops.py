@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from outrider.access_log.certificate import CertificateFacts
 from outrider.access_log.context import FormatContext
 from outrider.access_log.operation import FormatOp, StringOp
 from outrider.access_log.syntax import PARAMS_OPTIONAL, CommandTable
 from outrider.access_log.time_format import DEFAULT_PATTERN, TimePattern
+from outrider.data.certificate import CertificateFacts, certificate_facts
 from outrider.data.stream_info import SslInfo
 
 # Facts of the session.
@@ -30,28 +30,6 @@ IP_SAN: Final = 7
 EMAIL_SAN: Final = 8
 OTHER_SAN: Final = 9
 PEM: Final = 10
-
-# Certificates looked at lately, by their bytes; a proxy sees few different ones, and a peer cannot grow this.
-_PARSED: Final[dict[bytes, CertificateFacts | None]] = {}
-_PARSED_LIMIT: Final = 1024
-
-
-def certificate_facts(der: bytes) -> CertificateFacts | None:
-    """The certificate in `der`; None for no bytes or bytes that are no certificate."""
-    if not der:
-        return None
-    if der in _PARSED:
-        return _PARSED[der]
-    facts: CertificateFacts | None
-    try:
-        facts = CertificateFacts(der)
-    except ValueError:
-        facts = None
-    if len(_PARSED) >= _PARSED_LIMIT:
-        _PARSED.clear()
-    _PARSED[der] = facts
-    return facts
-
 
 def ssl_of(context: FormatContext, upstream: bool) -> SslInfo | None:
     """TLS facts of the connection on that side."""

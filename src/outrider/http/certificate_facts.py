@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from outrider.access_log.tls_ops import certificate_facts
+from outrider.data.certificate import certificate_facts
 from outrider.data.stream_info import SslInfo
 from outrider.http.xfcc import CertificateFacts
 

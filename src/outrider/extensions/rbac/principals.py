@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from outrider.access_log.tls_ops import certificate_facts
+from outrider.data.certificate import certificate_facts
 from outrider.extensions.rbac.conditions import Condition, ConditionParser, Subject
 from outrider.matching.cidr import CidrList, parse_cidr_range
 from outrider.matching.string_matcher import StringMatcher, parse_string_matcher

@@ -132,6 +132,28 @@ class CertificateFacts:
         return names
 
 
+# Certificates looked at lately, by their bytes; a proxy sees few different ones, and a peer cannot grow this.
+_PARSED: Final[dict[bytes, CertificateFacts | None]] = {}
+_PARSED_LIMIT: Final = 1024
+
+
+def certificate_facts(der: bytes) -> CertificateFacts | None:
+    """The certificate in `der`; None for no bytes or bytes that are no certificate."""
+    if not der:
+        return None
+    if der in _PARSED:
+        return _PARSED[der]
+    facts: CertificateFacts | None
+    try:
+        facts = CertificateFacts(der)
+    except ValueError:
+        facts = None
+    if len(_PARSED) >= _PARSED_LIMIT:
+        _PARSED.clear()
+    _PARSED[der] = facts
+    return facts
+
+
 def distinguished_name(name: x509.Name) -> str:
     """RFC 2253: most specific attribute first."""
     parts: list[str] = []
