@@ -195,7 +195,7 @@ class Scene:
     def value(self, name: str) -> object:
         for metric in self.store.all_metrics():
             if metric.name == name:
-                return getattr(metric, "value")
+                return metric.value  # type: ignore[attr-defined]
         raise AssertionError(f"no stat {name}")
 
 

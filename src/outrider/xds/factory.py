@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from outrider.config.errors import ConfigError
 from outrider.config.load import LoadPolicy
 from outrider.config.subscription import Subscription, SubscriptionCallbacks, SubscriptionFactory
+from outrider.event.file_watch import FileWatches
 from outrider.grpc.client import GrpcClient
 from outrider.grpc.factory import grpc_client
 from outrider.router.async_client import AsyncClient
@@ -20,10 +21,10 @@ from outrider.xds.grpc_subscription import InitialFetch, MuxSubscription
 from outrider.xds.mux import Mux
 from outrider.xds.mux_delta import DeltaMux
 from outrider.xds.mux_state import StateMux
+from outrider.xds.node import full_node
 from outrider.xds.source import ApiSource, FileSource, initial_fetch_s
 from outrider.xds.subscription_stats import ControlPlaneStats, SubscriptionStats
 from outrider.xds.transport.back_off import read_back_off
-from outrider.event.file_watch import FileWatches
 from outrider.xds.transport.files import FileSubscription
 from outrider.xds.transport.grpc_stream import ConfigStream
 from outrider.xds.transport.rest import RestSettings, RestSubscription
@@ -55,7 +56,8 @@ class XdsSubscriptions(SubscriptionFactory):
         itself discovered (EDS); None = any cluster known by now. Raises ConfigError."""
         self.context = context
         self.policy = LoadPolicy(not reject_unknown_dynamic)
-        self.node = node.SerializeToString(deterministic=True) if node is not None else b""
+        # Serialized once. The extensions have been registered by now.
+        self.node: bytes = full_node(node).SerializeToString(deterministic=True) if node is not None else b""
         self._is_primary = is_primary_cluster
         self._make_client = make_client
         self._watches: FileWatches | None = None

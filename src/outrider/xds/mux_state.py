@@ -244,7 +244,8 @@ class _StateDecoding(Decoding):
         url = response.type_url
         if packed.type_url != url and api.type_name(packed.type_url) != RESOURCE_WRAPPER:
             raise ConfigError(
-                f"{packed.type_url} does not match the message-wide type URL {url} in DiscoveryResponse {shown(response)}"
+                f"{packed.type_url} does not match the message-wide type URL {url} in DiscoveryResponse "
+                f"{shown(response)}"
             )
         entry = self.mux.decoder(self.state.type_name).from_any(packed, response.version_info)
         if entry.resource is None and entry.version == self.state.version:

@@ -5,36 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from outrider.config.dump import to_json_text, to_json_tree
-from outrider.registry import CATEGORIES
 from outrider.server.admin.request import JSON, AdminRequest, AdminResponse
 from outrider.server.admin.state import AdminState
 from outrider.server.version import HOT_RESTART_VERSION, version_text
-
-
-def extension_trees() -> list[dict[str, Any]]:
-    """`node.extensions`: everything that is registered, by category."""
-    trees = []
-    for category in sorted(CATEGORIES):
-        seen: dict[str, dict[str, Any]] = {}
-        for extension in CATEGORIES[category].all():
-            if extension.name.startswith("outrider."):
-                # The admin interface's own filter: nothing that a configuration could name.
-                continue
-            tree = seen.setdefault(extension.name, {"name": extension.name, "category": category})
-            if extension.type_name is not None:
-                tree.setdefault("type_urls", []).append(extension.type_name)
-        trees += [seen[name] for name in sorted(seen)]
-    return trees
+from outrider.xds.node import full_node
 
 
 def node_message(state: AdminState) -> Any:
     """The node with its extensions, as a message."""
-    node = type(state.settings.node)()
-    node.CopyFrom(state.settings.node)
-    del node.extensions[:]
-    for tree in extension_trees():
-        node.extensions.add(name=tree["name"], category=tree["category"], type_urls=tree.get("type_urls", []))
-    return node
+    return full_node(state.settings.node)
 
 
 class InfoHandlers:

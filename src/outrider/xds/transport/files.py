@@ -15,11 +15,11 @@ from outrider.config.errors import ConfigError
 from outrider.config.load import parse_source
 from outrider.config.source import read_file
 from outrider.config.subscription import UPDATE_REJECTED, Resource, Subscription, SubscriptionCallbacks
+from outrider.event.file_watch import FileWatch, FileWatches
 from outrider.xds.api_types import RESOURCE_WRAPPER, type_url
 from outrider.xds.grpc_subscription import guarded_state
 from outrider.xds.resource import ResourceDecoder
 from outrider.xds.subscription_stats import SubscriptionStats
-from outrider.event.file_watch import FileWatch, FileWatches
 
 if TYPE_CHECKING:
     from outrider.config.load import LoadPolicy
