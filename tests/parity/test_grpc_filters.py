@@ -4,6 +4,7 @@ shows the messages as they are."""
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ REVERSE = "grpc_http1_reverse_bridge"
 REVERSE_ROUTE = f'{{"@type": {FILTERS}{REVERSE}.v3.FilterConfigPerRoute, disabled: true}}'
 
 
-def one(name: str, filters: list[Json], virtual_hosts: str = "") -> Json:
+def one(name: str, filters: list[Json], virtual_hosts: Any = "") -> Json:
     return http(name, virtual_hosts, filters=filters, options=TRAILERS, log=[LOG])
 
 
