@@ -48,12 +48,18 @@ class ListenSocketSettings:
         self.mptcp: bool = False
         self.bind: bool = True
 
+    @property
+    def place(self) -> str:
+        """What is bound: no two listeners may have the same. TCP and UDP do not meet."""
+        address = self.address.address
+        return address.text + "/udp" if address.protocol == "UDP" else address.text
+
     def key(self) -> tuple[object, ...]:
         """Equal for settings that open the same sockets."""
         options = tuple((each.state, each.level, each.name, each.value) for each in self.options)
         address = self.address
         return (
-            address.address.text, address.ipv4_compat, address.mode, self.backlog, self.reuse_port, self.freebind,
+            self.place, address.ipv4_compat, address.mode, self.backlog, self.reuse_port, self.freebind,
             self.transparent, self.fast_open_queue, self.mptcp, self.bind, options,
         )  # fmt: skip
 
@@ -91,10 +97,13 @@ class ListenSocket:
             return self._open_pipe(address.host)
         family = socket.AF_INET6 if address.is_v6 else socket.AF_INET
         protocol = IPPROTO_MPTCP if settings.mptcp else 0
-        opened = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, protocol)
+        datagram = address.protocol == "UDP"
+        kind = socket.SOCK_DGRAM if datagram else socket.SOCK_STREAM
+        opened = socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
         try:
             opened.setblocking(False)
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if not datagram:
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if reuse_port and hasattr(socket, "SO_REUSEPORT"):
                 opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if address.is_v6:
@@ -150,6 +159,9 @@ class ListenSocket:
         if self.listening:
             return
         self.listening = True
+        if self.address.protocol == "UDP":
+            # Bound is enough.
+            return
         try:
             for opened in self.sockets:
                 opened.listen(self.settings.backlog)

@@ -18,6 +18,7 @@ from outrider.network.filter_chain import FilterChain
 from outrider.network.listener_filter import ListenerFilter, ListenerFilterChain, ListenerFilterOwner
 from outrider.network.listener_stats import ListenerStats
 from outrider.network.transport_socket import NO_OPTIONS
+from outrider.network.udp_listener import UdpAddress
 from outrider.overload.settings import TCP_LISTENER_ACCEPT
 from outrider.overload.state import OverloadState, sheds
 
@@ -68,7 +69,7 @@ class Listener(ConnectionOwner):
     """One configured listener in one worker, on all its addresses."""
 
     __slots__ = (
-        "config", "dispatcher", "stats", "limits", "connections", "_open_here", "_limit_key", "_sockets", "_handler",
+        "config", "dispatcher", "stats", "limits", "connections", "_open_here", "_limit_key", "_sockets", "_datagrams", "_handler",
     )  # fmt: skip
 
     def __init__(
@@ -83,10 +84,17 @@ class Listener(ConnectionOwner):
         self._open_here: SharedGauge = limits.gauge(f"listener_cx:{config.name}")
         self._limit_key: str = f"envoy.resource_limits.listener.{config.name}.connection_limit"
         self._sockets: list[ListeningAddress] = []
+        # Of a UDP listener.
+        self._datagrams: list[UdpAddress] = []
 
     async def start(self, opened: list[tuple[Address, socket.socket, int]]) -> None:
         """Accept on these sockets (address, bound and listening socket, backlog), which are then this listener's."""
         for address, each, backlog in opened:
+            if self.config.udp is not None:
+                datagrams = UdpAddress(self, self.config.udp, address, each)
+                self._datagrams.append(datagrams)
+                datagrams.start()
+                continue
             listening = ListeningAddress(self, address, each)
             self._sockets.append(listening)
             await listening.start(backlog)
@@ -96,6 +104,9 @@ class Listener(ConnectionOwner):
         for listening in self._sockets:
             listening.stop()
         self._sockets.clear()
+        for datagrams in self._datagrams:
+            datagrams.stop()
+        self._datagrams.clear()
 
     def close_connections(self) -> None:
         """End of the drain, or of the process."""
@@ -115,7 +126,7 @@ class Listener(ConnectionOwner):
 
     @property
     def listening(self) -> bool:
-        return bool(self._sockets)
+        return bool(self._sockets or self._datagrams)
 
     def admit(self, connection: Connection) -> bool:
         """Check the limits; a connection above one is closed at once."""

@@ -31,6 +31,7 @@ from outrider.network.listener_filter import (
 )
 from outrider.network.listener_filter_matcher import read_matcher
 from outrider.network.transport_socket import DOWNSTREAM_TRANSPORT_SOCKETS, RAW_BUFFER, TransportSocketFactory
+from outrider.network.udp_listener import UdpListenerSettings, read_udp_settings
 
 if TYPE_CHECKING:
     from outrider.access_log.access_log import AccessLog
@@ -73,6 +74,8 @@ class ListenerConfig:
         over as they are (an update in place).
         """
         self._make_drain = make_drain
+        # Of a UDP listener: what it has in place of filter chains.
+        self.udp: UdpListenerSettings | None = None
         self._known_chains = known_chains if known_chains is not None else {}
         # Envoy gives a random UUID; here main and workers each build the listener and must agree.
         self.name: str = view.text("name") or str(uuid.uuid5(uuid.NAMESPACE_OID, view.message_bytes().hex()))
@@ -111,6 +114,11 @@ class ListenerConfig:
         self.chains: list[FilterChain] = []
         try:
             self.access_logs: list[AccessLog] = _read_access_logs(view, narrowed)
+            self.listener_filters: list[ConfiguredListenerFilter] = []
+            if addresses[0].protocol == "UDP":
+                self.udp = read_udp_settings(view, self.title, self.scope, narrowed)
+                self.matcher = FilterChainMatcher(None)
+                return
             self.listener_filters = self._read_listener_filters(view, narrowed)
             self.matcher: FilterChainMatcher = self._read_filter_chains(view, narrowed)
         except BaseException:
@@ -140,11 +148,10 @@ class ListenerConfig:
             if further is not None:
                 addresses.append(read_bind_address(further))
         for each in addresses:
-            if each.protocol != "TCP":
+            if each.protocol != addresses[0].protocol:
                 raise view.error(
-                    f"error adding listener '{each.address.text}': UDP listeners are not supported by this version of "
-                    "outrider",
-                    "address",
+                    f"error adding listener '{addresses[0].address.text}': has different protocols in addresses",
+                    "additional_addresses",
                 )
         return addresses
 

@@ -7,6 +7,7 @@ when others are bad; the bad ones are named in the refusal.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -21,6 +22,7 @@ from outrider.config.subscription import (
 from outrider.config.view import View
 from outrider.server.clusters import CLUSTER, MainClusters
 from outrider.server.pausing import paused
+from outrider.stats.metrics import Counter, Gauge
 from outrider.stats.store import Scope
 from outrider.upstream.control.eds_discovery import CLUSTER_LOAD_ASSIGNMENT
 
@@ -46,6 +48,8 @@ class CdsApi(SubscriptionCallbacks):
         self.version_info: str = ""
         # Called once, when CDS has spoken or failed to.
         self.on_initialized: Callable[[], None] | None = None
+        self._reloads: Counter = scope.counter("config_reload")
+        self._reload_time: Gauge = scope.gauge("config_reload_time_ms", accumulate=False)
         self._subscription: Subscription = subscriptions.subscribe(source, CLUSTER, self, scope)
 
     def start(self) -> None:
@@ -98,6 +102,8 @@ class CdsApi(SubscriptionCallbacks):
             _log.info("cds: added/updated %d cluster(s), skipped %d unmodified cluster(s)", changed, skipped)
             if applied:
                 self.version_info = version
+                self._reloads.inc()
+                self._reload_time.set(int(time.time() * 1000))
             # While EDS is held back: it is asked for the new clusters' endpoints all at once.
             self._initialized()
         if errors:

@@ -59,7 +59,7 @@ class ListenerEntry:
     @property
     def addresses(self) -> list[str]:
         """Those that are bound."""
-        return [settings.address.address.text for settings in self.config.sockets if settings.bind]
+        return [settings.place for settings in self.config.sockets if settings.bind]
 
     def blocks(self, packed: bytes) -> bool:
         """Whether an update changes nothing, or may not: static listeners stay as they are."""

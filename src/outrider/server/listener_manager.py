@@ -82,7 +82,7 @@ def build_listeners(views: list[View], context: FactoryContext) -> list[Listener
             names[entry.name] = view
             for settings in entry.config.sockets:
                 address = settings.address.address
-                if address.text in addresses and (address.port or not address.host) and settings.bind:
+                if settings.place in addresses and (address.port or not address.host) and settings.bind:
                     raise view.error(_duplicate_address(entry.name, address), "address")
             addresses.update(entry.addresses)
             built.append(entry)
@@ -93,7 +93,11 @@ def build_listeners(views: list[View], context: FactoryContext) -> list[Listener
 
 
 def _duplicate_address(name: str, address: Address) -> str:
-    return f"error adding listener: '{name}' has duplicate address '{address.text}' as existing listener"
+    return (
+        f"error adding listener: '{name}' has duplicate address '{address.text}' as existing listener, to check if the "
+        "listener has duplicated addresses with other listeners or 'enable_reuse_port' is set to 'false' for the "
+        "listener"
+    )
 
 
 def listener_message(entry: ListenerEntry, replaced: int = -1) -> Any:
@@ -238,6 +242,7 @@ class MainListeners:
         if entry.in_place and old is not None:
             self.stats.listener_in_place_updated.inc()
             self.workers.tell(messages.LISTENER, listener_message(entry, old.number))
+            self.stats.listener_create_success.add(self.worker_count)
             self._drain_chains(old, entry)
         else:
             self.workers.tell_listener(entry)
@@ -335,11 +340,11 @@ class MainListeners:
         }
         for settings in entry.config.sockets:
             address = settings.address.address
-            if settings.bind and address.text in taken and (address.port or not address.host):
+            if settings.bind and settings.place in taken and (address.port or not address.host):
                 raise ConfigError(_duplicate_address(entry.name, address))
         # Their address may be wanted again.
         addresses = set(entry.addresses)
-        self._close_unused([each for each in self._closing if each.settings.address.address.text in addresses])
+        self._close_unused([each for each in self._closing if each.settings.place in addresses])
         try:
             self._open_sockets(entry)
         except BindError as error:

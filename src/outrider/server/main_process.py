@@ -157,7 +157,7 @@ class MainProcess(SupervisorOwner):
             return
         self.supervisor.start_all()
         self.listeners.workers_started = True
-        self.manager_stats.workers_started.set(max(self.plan.workers, 1))
+        self.manager_stats.workers_started.set(1)
         self.manager_stats.listener_create_success.add(len(self.listeners.active) * max(self.plan.workers, 1))
         if self.plan.settings.worker_cpu_affinity:
             self.manager_stats.workers_pinned.set(self.plan.workers)

@@ -161,6 +161,8 @@ def status_text(dump: ClusterDump, numbers: dict[str, tuple[int, ...]]) -> str:
     for priority, limits in thresholds(info):
         lines += [f"{name}::{priority}_priority::{limit}::{value}" for limit, value in limits]
     lines.append(f"{name}::added_via_api::{'true' if info.added_via_api else 'false'}")
+    if info.config.eds_service_name:
+        lines.append(f"{name}::eds_service_name::{info.config.eds_service_name}")
     for host in dump.hosts:
         prefix = f"{name}::{host.address.text}::"
         counted = numbers.get(host.key, _NOTHING)
@@ -201,6 +203,8 @@ def status_tree(dump: ClusterDump, numbers: dict[str, tuple[int, ...]]) -> dict[
         breakers.append(breaker)
     tree["circuit_breakers"] = {"thresholds": breakers}
     tree["observability_name"] = info.observability_name
+    if info.config.eds_service_name:
+        tree["eds_service_name"] = info.config.eds_service_name
     return tree
 
 

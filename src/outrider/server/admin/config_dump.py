@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from outrider.config import api
 from outrider.config.dump import to_json_text, to_json_tree, trim
+from outrider.server.admin.config_tracker import ECDS_FILTERS, MESSAGES, ROUTES, SCOPED_ROUTES, SECRETS
+from outrider.server.admin.dynamic_dump import fill_clusters, fill_listeners, matches, pack, stamp
 from outrider.server.admin.request import JSON, PLAIN, AdminRequest, AdminResponse
 from outrider.server.admin.server_info import node_message
 from outrider.server.admin.state import AdminState
@@ -14,18 +16,6 @@ from outrider.stats.policy import compile_re2
 HCM: Final = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 # As Envoy puts it before errors of this endpoint.
 _NOSNIFF: Final = [("x-content-type-options", "nosniff")]
-
-
-def pack(field: Any, message: Any) -> None:
-    """Put a message into an Any."""
-    field.type_url = f"{api.TYPE_URL_PREFIX}{message.DESCRIPTOR.full_name}"
-    field.value = message.SerializeToString(deterministic=True)
-
-
-def stamp(field: Any, seconds: float) -> None:
-    """A Timestamp, to the millisecond as Envoy's."""
-    field.seconds = int(seconds)
-    field.nanos = int(seconds * 1000) % 1000 * 1_000_000
 
 
 class ConfigDumpHandler:
@@ -92,29 +82,47 @@ class ConfigDumpHandler:
                 entry = clusters.static_clusters.add()
                 pack(entry.cluster, cluster)
                 stamp(entry.last_updated, updated)
+        fill_clusters(clusters, self.state.dynamic_clusters(), pattern)
         listeners: Any = api.new("envoy.admin.v3.ListenersConfigDump")
-        managers: list[Any] = []
+        managers: list[tuple[Any, float]] = []
         for view in settings.listeners:
             listener: Any = view.proto
-            managers += connection_managers(listener)
+            managers += [(manager, updated) for manager in connection_managers(listener)]
             if matches(pattern, listener.name):
                 entry = listeners.static_listeners.add()
                 pack(entry.listener, listener)
                 stamp(entry.last_updated, updated)
+        dynamic = self.state.dynamic_listeners()
+        fill_listeners(listeners, dynamic, pattern)
+        for each in (*dynamic.active, *dynamic.warming):
+            managers += [(manager, each.last_updated_s) for manager in connection_managers(each.config.view.proto)]
         dumps = [bootstrap, clusters]
+        if self._is_shown(ECDS_FILTERS):
+            dumps.append(self._tracked(ECDS_FILTERS, pattern))
         if include_eds:
             dumps.append(self._endpoints(pattern))
         dumps.append(listeners)
-        if managers:
-            dumps.append(api.new("envoy.admin.v3.ScopedRoutesConfigDump"))
-            dumps.append(self._routes(managers, pattern, updated))
+        if managers or self._is_shown(ROUTES) or self._is_shown(SCOPED_ROUTES):
+            dumps.append(self._tracked(SCOPED_ROUTES, pattern))
+            dumps.append(self._routes(managers, pattern))
         dumps.append(self._secrets(pattern, updated))
         return dumps
 
-    @staticmethod
-    def _routes(managers: list[Any], pattern: Any, updated: float) -> Any:
-        routes: Any = api.new("envoy.admin.v3.RoutesConfigDump")
-        for manager in managers:
+    def _is_shown(self, kind: str) -> bool:
+        tracker = self.state.config_tracker
+        return tracker is not None and tracker.has(kind)
+
+    def _tracked(self, kind: str, pattern: Any) -> Any:
+        """The dump of one kind, with what other parts of the server have to show."""
+        dump: Any = api.new(MESSAGES[kind])
+        tracker = self.state.config_tracker
+        if tracker is not None:
+            tracker.fill(kind, dump, lambda name: matches(pattern, name))
+        return dump
+
+    def _routes(self, managers: list[tuple[Any, float]], pattern: Any) -> Any:
+        routes = self._tracked(ROUTES, pattern)
+        for manager, updated in managers:
             if manager.WhichOneof("route_specifier") == "route_config" and matches(pattern, manager.route_config.name):
                 entry = routes.static_route_configs.add()
                 pack(entry.route_config, manager.route_config)
@@ -122,7 +130,7 @@ class ConfigDumpHandler:
         return routes
 
     def _secrets(self, pattern: Any, updated: float) -> Any:
-        secrets: Any = api.new("envoy.admin.v3.SecretsConfigDump")
+        secrets = self._tracked(SECRETS, pattern)
         for view in self.state.settings.secrets:
             secret: Any = view.proto
             if matches(pattern, secret.name):
@@ -136,13 +144,10 @@ class ConfigDumpHandler:
         endpoints: Any = api.new("envoy.admin.v3.EndpointsConfigDump")
         for dump in self.state.cluster_dumps():
             if matches(pattern, dump.name):
-                entry = endpoints.static_endpoint_configs.add()
+                kind = "dynamic" if dump.info.added_via_api else "static"
+                entry = getattr(endpoints, f"{kind}_endpoint_configs").add()
                 pack(entry.endpoint_config, dump.load_assignment())
         return endpoints
-
-
-def matches(pattern: Any, name: str) -> bool:
-    return pattern is None or pattern.fullmatch(name) is not None
 
 
 def connection_managers(listener: Any) -> list[Any]:

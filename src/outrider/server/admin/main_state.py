@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from outrider.server import messages
 from outrider.server.admin.clusters import ClusterDump
+from outrider.server.admin.config_tracker import ConfigTracker
+from outrider.server.admin.dynamic_dump import DynamicClusters, DynamicListeners
 from outrider.server.admin.state import AdminState
 from outrider.server.memory import allocated_bytes, resident_bytes
 from outrider.server.server_stats import STATE_NAMES
@@ -92,6 +94,29 @@ class MainState(AdminState):
         from outrider.server.certificates import certificate_trees
 
         return certificate_trees(factories)
+
+    def dynamic_clusters(self) -> DynamicClusters:
+        control = self.main.clusters.control
+        found = DynamicClusters()
+        found.version_info = self.main.discovery.cds.version_info if self.main.discovery.cds is not None else ""
+        found.active = [entry for entry in control.active.values() if entry.added_via_api]
+        found.warming = [entry for entry in control.warming.values() if entry.added_via_api]
+        return found
+
+    def dynamic_listeners(self) -> DynamicListeners:
+        listeners = self.main.listeners
+        found = DynamicListeners()
+        found.active = [entry for entry in listeners.active.values() if entry.added_via_api]
+        found.warming = [entry for entry in listeners.warming.values() if entry.added_via_api]
+        found.draining = list(listeners.draining)
+        if self.main.discovery.lds is not None:
+            found.version_info = self.main.discovery.lds.version_info
+            found.failures = self.main.discovery.lds.failures
+        return found
+
+    @property
+    def config_tracker(self) -> ConfigTracker | None:
+        return self.main.discovery.tracker
 
     def unready_targets(self) -> list[tuple[str, list[str]]]:
         return self.main.unready_targets()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from outrider.server.admin.dynamic_dump import DynamicClusters, DynamicListeners
+
 if TYPE_CHECKING:
     from outrider.config.runtime_layers import RuntimeLoader
     from outrider.data.address import Address
+    from outrider.server.admin.config_tracker import ConfigTracker
     from outrider.server.bootstrap import BootstrapSettings
     from outrider.server.options import Options
     from outrider.stats.store import Store
@@ -74,6 +77,19 @@ class AdminState:
     def certificates(self) -> list[dict[str, Any]]:
         """What `/certs` shows: trees of `envoy.admin.v3.Certificate`."""
         raise NotImplementedError
+
+    def dynamic_clusters(self) -> DynamicClusters:
+        """Those that CDS gave."""
+        return DynamicClusters()
+
+    def dynamic_listeners(self) -> DynamicListeners:
+        """Those that LDS gave."""
+        return DynamicListeners()
+
+    @property
+    def config_tracker(self) -> ConfigTracker | None:
+        """What other parts of the server show in /config_dump."""
+        return None
 
     def unready_targets(self) -> list[tuple[str, list[str]]]:
         """Init managers and the targets they wait for."""
