@@ -54,6 +54,8 @@ class Dispatcher:
         self.clock.wheel = self.wheel
         # Kept so that background work is neither collected early nor lost silently.
         self._tasks: set[asyncio.Task[Any]] = set()
+        # To be called when there is a loop.
+        self._waiting: list[Callable[[], object]] = []
         self._next_connection_id = 0
         # network.connection.WriteCork of this loop, made by its first connection.
         self.cork: object = None
@@ -64,6 +66,17 @@ class Dispatcher:
         """Take the loop of a dispatcher that was made (by main, before it forks) without one."""
         self.loop = loop
         self.clock.loop = loop
+        waiting = self._waiting
+        self._waiting = []
+        for callback in waiting:
+            callback()
+
+    def when_attached(self, callback: Callable[[], object]) -> None:
+        """Call once there is a loop: now, or at `attach`."""
+        if self.loop is None:
+            self._waiting.append(callback)
+        else:
+            callback()
 
     def poller(self) -> Poller | None:
         """What watches the sockets of this loop natively; None where that is not to be had."""

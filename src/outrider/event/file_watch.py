@@ -45,7 +45,11 @@ class FileWatches:
             return  # out of inotify instances: polling does
         self._libc = libc
         self._descriptor = descriptor
-        self._dispatcher.loop.add_reader(descriptor, self._readable)
+        self._dispatcher.when_attached(self._listen)
+
+    def _listen(self) -> None:
+        if self._descriptor >= 0:
+            self._dispatcher.loop.add_reader(self._descriptor, self._readable)
 
     def watch(self, folder: str, name: str, changed: Callable[[], None], poll_s: float = 0.0) -> FileWatch:
         """Have `changed` called when a file is moved to `folder`/`name`; `name` "": to any name in it.
@@ -62,8 +66,12 @@ class FileWatches:
                 return watch
         watch.poll_s = poll_s if poll_s > 0 else _POLL_S
         watch.seen = watch.look()
-        watch.handle = self._dispatcher.call_later(watch.poll_s, self._poll, watch)
+        self._dispatcher.when_attached(lambda: self._begin(watch))
         return watch
+
+    def _begin(self, watch: FileWatch) -> None:
+        if not watch.closed:
+            watch.handle = self._dispatcher.call_later(watch.poll_s, self._poll, watch)
 
     def _readable(self) -> None:
         try:
@@ -105,7 +113,8 @@ class FileWatches:
 
     def close(self) -> None:
         if self._descriptor >= 0:
-            self._dispatcher.loop.remove_reader(self._descriptor)
+            if self._dispatcher.loop is not None:
+                self._dispatcher.loop.remove_reader(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
         self._libc = None
