@@ -77,6 +77,7 @@ COLD = {
     "router/config/route_loader.py",
     "router/rds.py",
     "router/route_source.py",
+    "router/scope.py",
     "router/scoped_routes.py",
     "router/vhds.py",
 }

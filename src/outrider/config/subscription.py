@@ -56,6 +56,10 @@ class SubscriptionCallbacks:
         """What is new or changed, and the names of what is gone (incremental)."""
         raise NotImplementedError
 
+    def on_demand(self, names: list[str]) -> bool:
+        """In main: a worker has asked for these on demand. True: seen to; False: the source is to be asked."""
+        return False
+
     def on_failed(self, reason: int, error: str) -> None:
         """No update came (CONNECTION_FAILURE, FETCH_TIMEOUT) or a bad one (UPDATE_REJECTED). `error` may be empty."""
 

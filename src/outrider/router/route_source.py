@@ -8,6 +8,7 @@ from outrider.http.conn_manager_settings import RouteProvider
 from outrider.router.config.route_config import RouteConfig
 from outrider.router.rds import discover_routes
 from outrider.router.route_provider import StaticRouteProvider
+from outrider.router.scoped_routes import create_scoped_routes
 
 if TYPE_CHECKING:
     from outrider.config.view import View
@@ -21,6 +22,10 @@ def create_route_provider(config: View, context: FactoryContext) -> RouteProvide
         rds = config.message("rds")
         assert rds is not None
         return discover_routes(rds, context)
+    if kind == "scoped_routes":
+        scoped = config.message("scoped_routes")
+        assert scoped is not None
+        return create_scoped_routes(scoped, context)
     routes = config.message("route_config")
     if routes is None:
         return StaticRouteProvider(RouteConfig(""))

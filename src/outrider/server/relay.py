@@ -90,7 +90,8 @@ class RelaySubscriptions(SubscriptionFactory):
             if any(concerns(key[0], user.names, name, ()) for name in names):
                 chosen = user
                 break
-        chosen.request_on_demand(names)
+        if not chosen.callbacks.on_demand(names):
+            chosen.request_on_demand(names)
 
     def table(self, key: RelayKey) -> RelayTable:
         found = self.tables.get(key)
