@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 Entry = tuple[str, str]
 # An action's answers beside an entry.
 SKIPPED: Final[Entry] = ("", "")
+_UNITS: Final = ("SECOND", "MINUTE", "HOUR", "DAY", "MONTH", "YEAR")
 _MAX_HITS: Final = 1_000_000_000
 _FORMATTER_FEATURE: Final = "envoy.reloadable_features.enable_formatter_for_ratelimit_action_descriptor_value"
 
@@ -189,15 +190,45 @@ def _formatted(key: str, value: Formatter, default: str, request: RateLimitReque
     return (key, text) if text else None
 
 
+class LimitOverride:
+    """The limit that a policy asks the service for: fixed, or from dynamic metadata."""
+
+    __slots__ = ("namespace", "path", "fixed")
+
+    def __init__(self, namespace: str, path: list[str], fixed: tuple[int, str] | None) -> None:
+        self.namespace = namespace
+        self.path = path
+        # Requests in a unit of time, and that unit's name.
+        self.fixed: tuple[int, str] | None = fixed
+
+    def find(self, info: StreamInfo) -> tuple[int, str] | None:
+        """None: metadata does not say."""
+        if self.fixed is not None:
+            return self.fixed
+        value: object = info.get_metadata(self.namespace)
+        for step in self.path:
+            value = value.get(step) if isinstance(value, dict) else None
+        if not isinstance(value, dict):
+            return None
+        requests = value.get("requests_per_unit")
+        unit = value.get("unit")
+        if isinstance(requests, float | int) and isinstance(unit, str) and unit in _UNITS:
+            return int(requests), unit
+        return None
+
+
 class Descriptor:
     """What one policy says of a request."""
 
-    __slots__ = ("entries", "hits")
+    __slots__ = ("entries", "hits", "limit", "x_headers")
 
-    def __init__(self, entries: tuple[Entry, ...], hits: int) -> None:
+    def __init__(self, entries: tuple[Entry, ...], hits: int, limit: tuple[int, str] | None, x_headers: int) -> None:
         self.entries = entries
         # How much the request counts; -1 where the policy does not say.
         self.hits = hits
+        self.limit: tuple[int, str] | None = limit
+        # `x_ratelimit_option`: -1 not said, 0 off, 1 on.
+        self.x_headers = x_headers
 
     def __repr__(self) -> str:
         return f"Descriptor({self.entries!r}, hits={self.hits})"
@@ -206,7 +237,7 @@ class Descriptor:
 class RateLimitPolicy:
     """One RateLimit message."""
 
-    __slots__ = ("stage", "disable_key", "actions", "hits", "hits_format")
+    __slots__ = ("stage", "disable_key", "actions", "hits", "hits_format", "limit", "on_stream_done", "x_headers")
 
     def __init__(self, actions: list[RateLimitAction], stage: int = 0, disable_key: str = "") -> None:
         self.actions = actions
@@ -214,6 +245,10 @@ class RateLimitPolicy:
         self.disable_key = disable_key
         self.hits: int = -1
         self.hits_format: Formatter | None = None
+        self.limit: LimitOverride | None = None
+        # Told when the request is over, whatever the answer.
+        self.on_stream_done: bool = False
+        self.x_headers: int = -1
 
     def describe(self, request: RateLimitRequest) -> Descriptor | None:
         """None: this policy does not apply to the request."""
@@ -229,7 +264,8 @@ class RateLimitPolicy:
             text = self.hits_format.format(FormatContext(request.info, request.headers))
             if text.isdecimal():
                 hits = min(int(text[:20]), _MAX_HITS)
-        return Descriptor(tuple(entries), hits)
+        limit = None if self.limit is None else self.limit.find(request.info)
+        return Descriptor(tuple(entries), hits, limit, self.x_headers)
 
 
 def _value(view: View, default_key: str, context: FactoryContext) -> tuple[str, Formatter, str]:
@@ -291,7 +327,7 @@ def parse_action(view: View, context: FactoryContext) -> RateLimitAction:
 
 
 def parse_policy(view: View, context: FactoryContext) -> RateLimitPolicy:
-    """From a RateLimit. Raises ConfigError. `limit`, `apply_on_stream_done` and `x_ratelimit_option` are not read."""
+    """From a RateLimit. Raises ConfigError. What concerns a rate limit service alone means nothing to a local limit."""
     actions = [parse_action(each, context) for each in view.messages("actions")]
     made = RateLimitPolicy(actions, view.integer("stage"), view.text("disable_key"))
     hits = view.message("hits_addend")
@@ -306,7 +342,27 @@ def parse_policy(view: View, context: FactoryContext) -> RateLimitPolicy:
                 made.hits_format = parse_format(text, (), True)
             except FormatError as error:
                 raise hits.error(str(error), "format") from None
+    made.limit = _limit_override(view)
+    made.on_stream_done = view.flag("apply_on_stream_done")
+    option = view.enum("x_ratelimit_option")
+    made.x_headers = -1 if option == "UNSPECIFIED" else int(option == "DRAFT_VERSION_03")
     return made
+
+
+def _limit_override(view: View) -> LimitOverride | None:
+    override = view.message("limit")
+    if override is None:
+        return None
+    kind = override.which("override_specifier")
+    if kind == "rate_limit":
+        fixed = override.message("rate_limit")
+        assert fixed is not None
+        return LimitOverride("", [], (fixed.integer("requests_per_unit"), fixed.enum("unit")))
+    metadata = override.message("dynamic_metadata")
+    key = None if metadata is None else metadata.message("metadata_key")
+    if key is None:
+        raise override.error("value is required", "override_specifier")
+    return LimitOverride(key.text("key"), [segment.text("key") for segment in key.messages("path")], None)
 
 
 def parse_policies(views: Sequence[View], context: FactoryContext) -> list[RateLimitPolicy]:
