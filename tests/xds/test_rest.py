@@ -87,7 +87,8 @@ def test_asks_again_and_tells_the_version_it_has(plane: RestPlane) -> None:
         assert path == "/v3/discovery:clusters"
         assert headers["content-type"] == "application/json"
         assert headers["host"] == "xds"
-        assert body == {"node": {"id": "me"}, "type_url": f"type.googleapis.com/{CLUSTER}"}
+        assert body.pop("node")["id"] == "me"
+        assert body == {"type_url": f"type.googleapis.com/{CLUSTER}"}
         assert plane.requests[1][2]["version_info"] == "1"
         assert memory.failures == []
     finally:
