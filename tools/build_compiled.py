@@ -60,6 +60,8 @@ HOT = [
     "upstream",
     "upstream/load_balancer",
     "extensions/clusters",
+    "extensions/filters/udp",
+    "network/udp_socket.py",
 ]
 
 # Left interpreted although they lie in a folder above: they run when configuration loads, or use what mypyc cannot.

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Final
 
 EXTENSIONS: Final = (
+    "access_loggers.extension_filters.cel",
     "clusters.aggregate",
     "clusters.composite",
     "clusters.dynamic_forward_proxy",
@@ -66,6 +67,7 @@ EXTENSIONS: Final = (
     "internal_redirect_predicates.allow_listed_routes",
     "internal_redirect_predicates.previous_routes",
     "internal_redirect_predicates.safe_cross_scheme",
+    "matching.cel",
     "python_filters",
     "resource_monitors.cgroup_memory",
     "resource_monitors.cpu_utilization",

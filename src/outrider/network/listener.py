@@ -69,7 +69,8 @@ class Listener(ConnectionOwner):
     """One configured listener in one worker, on all its addresses."""
 
     __slots__ = (
-        "config", "dispatcher", "stats", "limits", "connections", "_open_here", "_limit_key", "_sockets", "_datagrams", "_handler",
+        "config", "dispatcher", "stats", "limits", "connections", "_open_here", "_limit_key", "_sockets", "_handler",
+        "_datagrams",
     )  # fmt: skip
 
     def __init__(

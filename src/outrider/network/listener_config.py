@@ -117,10 +117,11 @@ class ListenerConfig:
             self.listener_filters: list[ConfiguredListenerFilter] = []
             if addresses[0].protocol == "UDP":
                 self.udp = read_udp_settings(view, self.title, self.scope, narrowed)
-                self.matcher = FilterChainMatcher(None)
-                return
-            self.listener_filters = self._read_listener_filters(view, narrowed)
-            self.matcher: FilterChainMatcher = self._read_filter_chains(view, narrowed)
+            else:
+                self.listener_filters = self._read_listener_filters(view, narrowed)
+            self.matcher: FilterChainMatcher = (
+                FilterChainMatcher(None) if self.udp is not None else self._read_filter_chains(view, narrowed)
+            )
         except BaseException:
             # What has been built is to be let go of, but not the chains of the listener that serves.
             known = list(self._known_chains.values())

@@ -28,7 +28,8 @@ from outrider.router.header_steering import is_steered, remove_retry_headers
 from outrider.router.request_timeouts import set_timeouts
 from outrider.router.retry_state import DEFAULT_BASE_INTERVAL_MS, RetryState, is_retriable_request
 from outrider.router.shadow import ShadowStream, start_shadows
-from outrider.router.tcp_upstream import TcpStream, wants_tcp
+from outrider.router.tcp_upstream import RawStream, TcpStream, wants_tcp
+from outrider.router.udp_upstream import UdpStream, wants_udp
 from outrider.router.upstream_request import UpstreamRequest
 from outrider.upstream.conn_pool import HttpConnPool, PendingStream
 
@@ -62,9 +63,9 @@ class RouterFilter(HttpFilter):
     # The newest attempt, and with hedging the older ones.
     upstream: UpstreamRequest | None = None
     others: list[UpstreamRequest] | None = None
-    # The pool that the next UpstreamRequest will ask; a terminated CONNECT uses `tcp_stream` instead.
+    # The pool that the next UpstreamRequest will ask; a terminated CONNECT or CONNECT-UDP uses `raw_stream` instead.
     pool: HttpConnPool | None = None
-    tcp_stream: TcpStream | None = None
+    raw_stream: RawStream | None = None
     retry: RetryState | None = None
     virtual_cluster: VirtualCluster | None = None
     # `x-envoy-upstream-alt-stat-name`.
@@ -202,8 +203,14 @@ class RouterFilter(HttpFilter):
         connect = entry.connect_config
         if connect is not None and wants_tcp(connect, self.headers):
             tcp_pool = self.cluster.choose_tcp_pool(entry.priority, context)
-            self.tcp_stream = None if tcp_pool is None else TcpStream(tcp_pool, connect)
+            self.raw_stream = None if tcp_pool is None else TcpStream(tcp_pool, connect)
             chosen = tcp_pool is not None
+        elif connect is not None and wants_udp(self.headers):
+            host = self.cluster.choose_host(context)
+            self.raw_stream = None if host is None else UdpStream(host, self.cluster.info.config.bind)
+            chosen = host is not None
+            if not chosen:
+                self.cluster_info.stats.upstream_cx_none_healthy.inc()
         else:
             pool = self.cluster.choose_pool(entry.priority, context, self.manager.stream_info.protocol)
             self.pool = pool
@@ -213,9 +220,9 @@ class RouterFilter(HttpFilter):
 
     def new_upstream_stream(self, request: UpstreamRequest) -> PendingStream | None:
         """Ask the pool that was chosen for a stream."""
-        tcp_stream = self.tcp_stream
-        if tcp_stream is not None:
-            return tcp_stream.start(request)
+        raw_stream = self.raw_stream
+        if raw_stream is not None:
+            return raw_stream.start(request)
         pool = self.pool
         assert pool is not None
         self.pool = None
@@ -225,12 +232,12 @@ class RouterFilter(HttpFilter):
         """Send the request (again) to the host that was chosen."""
         manager = self.manager
         pool = self.pool
-        tcp_stream = self.tcp_stream
+        raw_stream = self.raw_stream
         if pool is not None:
             host = pool.host
         else:
-            assert tcp_stream is not None
-            host = tcp_stream.pool.host
+            assert raw_stream is not None
+            host = raw_stream.host
         request = UpstreamRequest(self, host, 0)
         older = self.upstream
         if older is not None:

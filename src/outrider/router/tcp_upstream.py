@@ -53,13 +53,21 @@ def proxy_header(version: int, info: ConnectionInfo) -> bytes:
     )
 
 
-class TcpStream(TcpPoolCallbacks):
-    """Gets a raw connection for an attempt and presents it as a codec's stream."""
+class RawStream(TcpPoolCallbacks):
+    """Gets something raw of `host` for an attempt and presents it as a codec's stream."""
 
-    __slots__ = ("pool", "config", "request")
+    host: Host
+
+    def start(self, request: UpstreamRequest) -> PendingStream | None:
+        raise NotImplementedError
+
+
+class TcpStream(RawStream):
+    """A raw connection."""
 
     def __init__(self, pool: TcpConnPool, config: ConnectConfig) -> None:
         self.pool = pool
+        self.host = pool.host
         self.config = config
         self.request: UpstreamRequest | None = None
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Final
 
+from outrider.data.header_names import UPGRADE
 from outrider.router.config.path_match import (
     PATH_CONNECT,
     PATH_EXACT,
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
 # Up to this many routes a plain scan is quicker than the index.
 _SCAN_LIMIT: Final = 6
 _FAR: Final = 1 << 60
+
+
+def is_connect(headers: RequestHeaderMap) -> bool:
+    """Whether `connect_matcher` takes a request: CONNECT, or CONNECT-UDP (RFC 9298), which is an upgrade here."""
+    if headers.method == b"CONNECT":
+        return True
+    return UPGRADE in headers.single and headers.single[UPGRADE].lower() == b"connect-udp"
 
 
 class _PrefixNode:
@@ -146,7 +154,7 @@ class RouteTable:
         if self.scan is not None:
             return self._scan(path, headers, info, random_value)
         best: Route | None = None
-        if self.connects and headers.method == b"CONNECT":
+        if self.connects and is_connect(headers):
             for route in self.connects:
                 match = route.match
                 if match is not None and (match.plain or match.conditions_hold(headers, info, random_value)):
@@ -180,7 +188,7 @@ class RouteTable:
                 continue
             kind = match.path.kind
             if kind == PATH_CONNECT:
-                if headers.method != b"CONNECT":
+                if not is_connect(headers):
                     continue
             elif not has_path or not match.path.matches(path if kind != PATH_TEMPLATE else path_only(headers.path)):
                 continue

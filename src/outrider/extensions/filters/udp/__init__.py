@@ -1,0 +1,1 @@
+"""UDP listener filters, and the session filters of the UDP proxy."""
