@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+from outrider.cel.attributes import describe_node
 from outrider.config import api
 from outrider.config.runtime import Runtime
 from outrider.config.runtime_layers import Layer, build_layers
@@ -126,6 +127,17 @@ class BootstrapSettings:
         info.node_region = node.locality.region
         info.node_sub_zone = node.locality.sub_zone
         info.node_metadata = _plain_struct(node.metadata)
+        describe_node(
+            {
+                "id": node.id,
+                "cluster": node.cluster,
+                "metadata": info.node_metadata,
+                "locality": {
+                    "region": node.locality.region, "zone": node.locality.zone, "sub_zone": node.locality.sub_zone,
+                },
+                "user_agent_name": node.user_agent_name,
+            }
+        )  # fmt: skip
         info.node_user_agent = node.user_agent_name
         info.hostname = os.uname().nodename
         info.drain_time_s = float(options.drain_time_s)

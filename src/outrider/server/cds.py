@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from outrider.config.errors import ConfigError
+from outrider.config.load import paused_collector
 from outrider.config.subscription import (
     CONNECTION_FAILURE,
     Resource,
@@ -79,7 +80,8 @@ class CdsApi(SubscriptionCallbacks):
         errors: list[str] = []
         applied = changed = skipped = 0
         seen: set[str] = set()
-        with paused(self.subscriptions, (CLUSTER_LOAD_ASSIGNMENT,)):
+        # Nearly all that is made here stays: to look for garbage meanwhile would double the time.
+        with paused_collector(), paused(self.subscriptions, (CLUSTER_LOAD_ASSIGNMENT,)):
             for resource in added:
                 name = resource.view.text("name")
                 try:

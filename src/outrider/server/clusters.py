@@ -10,6 +10,7 @@ from outrider.config import api
 from outrider.config.errors import ConfigError, raise_all
 from outrider.config.view import View
 from outrider.server import messages
+from outrider.server.deferred_clusters import DeferredCluster
 from outrider.upstream.builder import build_cluster, build_cluster_info
 from outrider.upstream.cluster_manager import ClusterSource
 from outrider.upstream.config.cluster_config import EDS, ClusterDefaults
@@ -125,7 +126,7 @@ class MainClusters(ClusterListener, ClusterSource):
         if not entry.added_via_api:
             self._publish(entry.control.snapshot())
         elif self.send is not None:
-            self.send(messages.CLUSTER, (entry.packed, entry.control.snapshot().plain()))
+            self.send(messages.CLUSTER, (name, entry.packed, entry.control.snapshot().plain()))
 
     def on_cluster_removed(self, name: str) -> None:
         if self.manager.made(name):
@@ -140,7 +141,7 @@ class MainClusters(ClusterListener, ClusterSource):
         for entry in self.control.active.values():
             snapshot = entry.control.snapshot().plain()
             if entry.added_via_api:
-                dynamic.append((entry.packed, snapshot))
+                dynamic.append((entry.info.name, entry.packed, snapshot))
             else:
                 hosts.append(snapshot)
         return dynamic, hosts
@@ -156,14 +157,16 @@ class MainClusters(ClusterListener, ClusterSource):
             self.control.report_hosts(cluster, data[0], data[1])
 
 
-class WorkerClusters:
-    """A worker's clusters, static ones without hosts until main sends them."""
+class WorkerClusters(ClusterSource):
+    """A worker's clusters: static ones without hosts until main sends them, dynamic ones built when first used."""
 
     def __init__(self, settings: BootstrapSettings, context: FactoryContext) -> None:
         self.link = ChannelLink()
         self.context = context
         self.manager = context.cluster_manager
+        self.manager.source = self
         self.defaults = read_defaults(settings)
+        self.deferred: dict[str, DeferredCluster] = {}
         self._on_close: dict[str, list[Callable[[], None]]] = {}
         self._local: Cluster | None = None
         local_name = settings.local_cluster_name
@@ -175,41 +178,63 @@ class WorkerClusters:
             if info.name == local_name:
                 self._local = cluster
 
+    # --- ClusterSource ---
+
+    def has(self, name: str) -> bool:
+        return name in self.deferred
+
+    def make(self, name: str) -> Cluster | None:
+        deferred = self.deferred.pop(name, None)
+        return None if deferred is None else self._build(name, deferred)
+
+    # --- what main says ---
+
     def apply(self, plain: Any) -> None:
         """Hosts from main."""
-        self.manager.apply_hosts(HostsUpdate.from_plain(plain))
+        deferred = self.deferred.get(plain[0])
+        if deferred is not None:
+            deferred.apply(plain)
+        else:
+            self.manager.apply_hosts(HostsUpdate.from_plain(plain))
 
     def apply_cluster(self, payload: Any) -> None:
-        """A new or changed cluster: it takes over with its hosts, and the one before drains."""
-        packed, plain = payload
+        """A new or changed cluster: one that is in use is replaced, ready with its hosts, and drains."""
+        name, packed, plain = payload
+        deferred = DeferredCluster(packed, plain)
+        if not self.manager.made(name):
+            self.deferred[name] = deferred
+            return
+        old = self.manager.get(name)
+        before = self._on_close.pop(name, [])
+        cluster = self._build(name, deferred)
+        if cluster is None or old is None:
+            self._on_close[name] = before
+            return
+        self.manager.add(cluster)
+        _let_go(old, before)
+
+    def remove(self, name: str) -> None:
+        if self.deferred.pop(name, None) is None:
+            old = self.manager.get(name)
+            if old is not None:
+                self.manager.remove(name)
+                _let_go(old, self._on_close.pop(name, []))
+
+    def _build(self, name: str, deferred: DeferredCluster) -> Cluster | None:
         message = api.new(CLUSTER)
-        message.ParseFromString(packed)
-        view = View(message)
+        message.ParseFromString(deferred.packed)
         on_close: list[Callable[[], None]] = []
         try:
-            info = build_cluster_info(view, self.context.owned_by(on_close), self.defaults, True)
+            info = build_cluster_info(View(message), self.context.owned_by(on_close), self.defaults, True)
             cluster = build_cluster(info, self.context, self.link, self._local)
         except Exception:
             # Main has built it: this is a fault of ours, and what serves must go on.
-            _log.exception("cannot build cluster '%s'", view.text("name"))
-            return
-        cluster.apply_hosts(HostsUpdate.from_plain(plain))
-        old = self.manager.get(info.name)
-        self.manager.add(cluster)
-        if old is not None:
-            self._let_go(old)
-        self._on_close[info.name] = on_close
-
-    def remove(self, name: str) -> None:
-        old = self.manager.get(name)
-        if old is not None:
-            self.manager.remove(name)
-            self._let_go(old)
-
-    def _let_go(self, old: Cluster) -> None:
-        for callback in self._on_close.pop(old.info.name, []):
-            callback()
-        old.info.scope.close()
+            _log.exception("cannot build cluster '%s'", name)
+            return None
+        for update in deferred.updates():
+            cluster.apply_hosts(update)
+        self._on_close[name] = on_close
+        return cluster
 
     def host_stats(self) -> dict[str, dict[str, tuple[int, ...]]]:
         """cluster -> host key -> numbers, see `HostStats.plain`."""
@@ -217,3 +242,9 @@ class WorkerClusters:
             cluster.info.name: {key: host.stats.plain() for key, host in cluster.hosts.items()}
             for cluster in self.manager.clusters()
         }
+
+
+def _let_go(old: Cluster, on_close: list[Callable[[], None]]) -> None:
+    for callback in on_close:
+        callback()
+    old.info.scope.close()

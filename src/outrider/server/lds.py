@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from outrider.config.errors import ConfigError
 from outrider.config.init_manager import InitTarget
+from outrider.config.load import paused_collector
 from outrider.config.subscription import (
     CONNECTION_FAILURE,
     Resource,
@@ -91,7 +92,7 @@ class LdsApi(SubscriptionCallbacks):
         failures: list[ListenerFailure] = []
         message = ""
         seen: set[str] = set()
-        with paused(self.subscriptions, ROUTE_TYPES):
+        with paused_collector(), paused(self.subscriptions, ROUTE_TYPES):
             for name in removed:
                 if listeners.remove(name):
                     _log.info("lds: remove listener '%s'", name)

@@ -25,7 +25,7 @@ _ADVICE: Final = "Consider setting resolver_name or setting cluster type to 'STR
 class EndpointAddress:
     """A socket address as configured: an IP literal, or a name yet to be resolved. `host` empty: a Unix socket."""
 
-    __slots__ = ("host", "port", "pipe", "internal", "protocol", "path", "resolver_name", "named_port")
+    __slots__ = ("host", "port", "pipe", "internal", "protocol", "path", "resolver_name", "named_port", "_literal")
 
     def __init__(self) -> None:
         self.host: str = ""
@@ -38,9 +38,15 @@ class EndpointAddress:
         self.path: str = ""
         self.resolver_name: str = ""
         self.named_port: str = ""
+        self._literal: Address | None = None
 
     def literal(self) -> Address | None:
         """The address, None when it is a name."""
+        if self._literal is None:
+            self._literal = self._parse()
+        return self._literal
+
+    def _parse(self) -> Address | None:
         if self.pipe:
             return pipe_address(self.pipe)
         if self.internal:
