@@ -17,6 +17,7 @@ from outrider.server.cds import CdsApi
 from outrider.server.clusters import MainClusters
 from outrider.server.lds import LdsApi
 from outrider.server.relay import RelaySubscriptions
+from outrider.xds.api_types import CLUSTER
 from outrider.xds.factory import XdsSubscriptions
 from outrider.xds.source import ApiSource
 
@@ -59,6 +60,17 @@ class MainDiscovery:
             scope = context.root_scope.scope("cluster_manager.cds")
             self.cds = CdsApi(settings.cds_config, settings.cds_locator, self.sources, clusters, scope)
         self.lds: LdsApi | None = None
+        self._cds_held = False
+        clusters.control.on_warming = self._on_warming
+
+    def _on_warming(self, some: bool) -> None:
+        """While clusters warm, CDS is not acknowledged: an ADS server sees by it when routes to them may follow."""
+        if some != self._cds_held:
+            self._cds_held = some
+            if some:
+                self.sources.pause(CLUSTER)
+            else:
+                self.sources.resume(CLUSTER)
 
     def add_lds(self, listeners: MainListeners) -> None:
         """The subscription to listeners, which the server waits for. Raises ConfigError."""

@@ -71,6 +71,8 @@ class ControlManager(ControlLink):
         self._warming = scope.gauge("warming_clusters", False)
         self._merge_stats = MergeStats(scope)
         self.init = ClusterInit(self._activate)
+        # Told whether clusters warm, once all of the start have initialized.
+        self.on_warming: Callable[[bool], None] | None = None
 
     # --- life of a cluster ---
 
@@ -187,6 +189,8 @@ class ControlManager(ControlLink):
     def _update_gauges(self) -> None:
         self._active.set(len(self.active))
         self._warming.set(len(self.warming))
+        if self.on_warming is not None:
+            self.on_warming(bool(self.warming) and self.init.state == DONE)
 
     def _retire_limits(self, name: str) -> None:
         arena = self.context.arena
