@@ -107,14 +107,17 @@ class DiscoveredSecret(DiscoveredResource, Secret):
         resource.view.text("name")
         # One of another kind is an empty one of this kind, and refused for what it lacks.
         self._view = view if view is not None else View(_empty(resource.view, self.kind))
+        told: list[Callable[[], None]] = []
         try:
-            self.tell()
+            for listener in list(self._listeners):
+                listener()
+                told.append(listener)
             if self.context.support is not None:
                 self.context.support.check(resource.view)
         except ConfigError:
             self._view = before
             if before is not None:
-                self._restore()
+                self._restore(told)
             raise
 
     def applied(self) -> None:
@@ -140,12 +143,13 @@ class DiscoveredSecret(DiscoveredResource, Secret):
             message.name = self.name
             pack(entry.secret, SECRET, message.SerializeToString())
 
-    def _restore(self) -> None:
+    def _restore(self, told: list[Callable[[], None]]) -> None:
         """Some have taken what another refused: back to the old one. What it needs was there before."""
-        try:
-            self.tell()
-        except ConfigError as error:
-            _log.warning("sds: secret '%s': %s", self.name, error)
+        for listener in told:
+            try:
+                listener()
+            except ConfigError as error:
+                _log.warning("sds: secret '%s': %s", self.name, error)
 
     # --- files ---
 

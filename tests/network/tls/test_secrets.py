@@ -60,6 +60,8 @@ def test_certificate_comes_and_is_replaced() -> None:
     # Nothing can be served yet.
     end = End(factory)
     end.begin()
+    assert end.failure is None
+    end.feed(b"\x16")
     assert end.failure == "" and not end.connected
     assert counter(context, SERVER + "downstream_context_secrets_not_ready") == 1
     assert certificate_trees([factory]) == []

@@ -43,13 +43,21 @@ class TlsFactory(TransportSocketFactory):
         self.is_client = is_client
         # None while a secret has not come.
         self.context: TlsContext | None = None
-        self.stats = SslStats(context.scope)
+        self._scope = context.scope
+        self._stats: SslStats | None = None
         scope = context.scope.scope(f"{'client' if is_client else 'server'}_ssl_socket_factory.")
         self._updates: Counter = scope.counter("ssl_context_update_by_sds")
         self._downstream_not_ready: Counter = scope.counter("downstream_context_secrets_not_ready")
         self._upstream_not_ready: Counter = scope.counter("upstream_context_secrets_not_ready")
         self.secrets = TlsSecrets(context, self.on_secret)
         self._load()
+
+    @property
+    def stats(self) -> SslStats:
+        """They are there from the first context on, as in Envoy."""
+        if self._stats is None:
+            self._stats = SslStats(self._scope)
+        return self._stats
 
     def _load(self) -> None:
         """Read the settings and build a context. Raises ConfigError and leaves everything as it was."""
@@ -133,7 +141,7 @@ class UpstreamTlsFactory(TlsFactory):
         context = self.context
         if context is None:
             self._upstream_not_ready.inc()
-            return NotReadySocket()
+            return NotReadySocket(True)
         name = self.sni
         if self.auto_host_sni and hostname:
             name = hostname
@@ -226,5 +234,5 @@ class DownstreamTlsFactory(TlsFactory):
         context = self.context
         if context is None:
             self._downstream_not_ready.inc()
-            return NotReadySocket()
+            return NotReadySocket(False)
         return TlsTransportSocket(self, context, "", (), b"")

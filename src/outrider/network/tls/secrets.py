@@ -34,28 +34,36 @@ class TlsSecrets:
 
 
 class NotReadySocket(TransportSocket):
-    """A connection whose secrets have not come: it is closed as soon as it is there (Envoy's NotReadySslSocket)."""
+    """A connection whose secrets have not come (Envoy's NotReadySslSocket).
 
-    def __init__(self) -> None:
+    It is closed as soon as it has to do something: a client's when it is connected, a server's with the first bytes.
+    """
+
+    def __init__(self, is_client: bool) -> None:
+        self._is_client = is_client
         self._callbacks: TransportSocketCallbacks | None = None
 
     def set_callbacks(self, callbacks: TransportSocketCallbacks) -> None:
         self._callbacks = callbacks
 
     def on_transport_connected(self) -> None:
+        if self._is_client:
+            self._fail()
+
+    def on_raw_data(self, data: bytes) -> None:
+        self._fail()
+
+    def on_raw_eof(self) -> None:
+        self._fail()
+
+    def write(self, data: bytes, end_stream: bool) -> None:
+        """There is no way to send it. Until the real socket is connected that is no failure."""
+
+    def _fail(self) -> None:
         callbacks = self._callbacks
         if callbacks is not None:
             self._callbacks = None
             callbacks.transport_failed("")
-
-    def on_raw_data(self, data: bytes) -> None:
-        """Nobody listens."""
-
-    def on_raw_eof(self) -> None:
-        """It is being closed already."""
-
-    def write(self, data: bytes, end_stream: bool) -> None:
-        """There is no way to send it."""
 
     def on_closed(self) -> None:
         self._callbacks = None

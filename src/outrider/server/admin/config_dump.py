@@ -105,7 +105,7 @@ class ConfigDumpHandler:
         if managers or self._is_shown(ROUTES) or self._is_shown(SCOPED_ROUTES):
             dumps.append(self._tracked(SCOPED_ROUTES, pattern))
             dumps.append(self._routes(managers, pattern))
-        dumps.append(self._secrets(pattern, updated))
+        dumps.append(self._secrets(pattern))
         return dumps
 
     def _is_shown(self, kind: str) -> bool:
@@ -129,7 +129,7 @@ class ConfigDumpHandler:
                 stamp(entry.last_updated, updated)
         return routes
 
-    def _secrets(self, pattern: Any, updated: float) -> Any:
+    def _secrets(self, pattern: Any) -> Any:
         secrets = self._tracked(SECRETS, pattern)
         for view in self.state.settings.secrets:
             secret: Any = view.proto
@@ -137,7 +137,6 @@ class ConfigDumpHandler:
                 entry = secrets.static_secrets.add()
                 entry.name = secret.name
                 pack(entry.secret, secret)
-                stamp(entry.last_updated, updated)
         return secrets
 
     def _endpoints(self, pattern: Any) -> Any:
