@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from outrider.config.init_manager import InitManager
+from outrider.config.rtds import RuntimeDiscoveries
 from outrider.config.support import SupportPolicy
 from outrider.server.admin.config_tracker import ConfigTracker
 from outrider.server.cds import CdsApi
@@ -22,12 +23,13 @@ from outrider.xds.factory import XdsSubscriptions
 from outrider.xds.source import ApiSource
 
 if TYPE_CHECKING:
+    from outrider.config.runtime_layers import RuntimeLoader
     from outrider.factory_context import FactoryContext
     from outrider.server.bootstrap import BootstrapSettings
     from outrider.server.listener_manager import MainListeners
     from outrider.server.options import Options
 
-_log: Final = logging.getLogger("outrider.main")
+_log: Final = logging.getLogger("outrider.runtime")
 
 
 class MainDiscovery:
@@ -60,6 +62,7 @@ class MainDiscovery:
             scope = context.root_scope.scope("cluster_manager.cds")
             self.cds = CdsApi(settings.cds_config, settings.cds_locator, self.sources, clusters, scope)
         self.lds: LdsApi | None = None
+        self.runtime: RuntimeDiscoveries | None = None
         self._cds_held = False
         clusters.control.on_warming = self._on_warming
 
@@ -81,28 +84,41 @@ class MainDiscovery:
         self.lds = LdsApi(settings.lds_config, settings.lds_locator, self.sources, listeners, scope)
         self.init_manager.add(self.lds.init_target)
 
+    def add_runtime(self, loader: RuntimeLoader) -> None:
+        """The subscriptions to runtime layers, which clusters that need a management server wait for. Raises
+        ConfigError."""
+        self.runtime = RuntimeDiscoveries(loader, self.sources, self.context.root_scope)
+
     def start(
         self, before_secondary: Callable[[Callable[[], None]], None], on_clusters: Callable[[], None]
     ) -> None:
         """Bring the clusters up. `before_secondary` gets a function to call when what needs only primary clusters
         (runtime discovery) is there; `on_clusters` is called when all are initialized."""
         init = self.clusters.control.init
-        init.on_primary_done = lambda: before_secondary(self._start_secondary)
+        init.on_primary_done = lambda: before_secondary(self._start_runtime)
         if self.cds is not None:
             init.start_cds = self.cds.start
             self.cds.on_initialized = init.on_cds_initialized
         self.clusters.control.start(on_clusters)
 
-    def _start_secondary(self) -> None:
+    def _start_runtime(self) -> None:
         self.sources.start()
+        if self.runtime is not None:
+            self.runtime.start(self._start_secondary)
+        else:
+            self._start_secondary()
+
+    def _start_secondary(self) -> None:
+        _log.info("RTDS has finished initialization")
         self.clusters.control.init.start_secondary()
 
     def unready(self) -> list[tuple[str, list[str]]]:
         """Init managers and the targets they wait for (`/init_dump`)."""
         found: list[tuple[str, list[str]]] = []
-        waiting = self.init_manager.unready()
-        if waiting:
-            found.append((self.init_manager.name, waiting))
+        for manager in [self.init_manager] + ([self.runtime.init_manager] if self.runtime is not None else []):
+            waiting = manager.unready()
+            if waiting:
+                found.append((manager.name, waiting))
         for entry in self.clusters.control.warming.values():
             waiting = entry.control.init_manager.unready()
             if waiting:
@@ -110,4 +126,6 @@ class MainDiscovery:
         return found
 
     def close(self) -> None:
+        if self.runtime is not None:
+            self.runtime.close()
         self.sources.close()

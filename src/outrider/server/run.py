@@ -80,6 +80,7 @@ class Startup:
         self.listeners: MainListeners = MainListeners(self.proxy.listeners, self.manager_stats, self.proxy.context)
         assert self.proxy.discovery is not None
         self.proxy.discovery.add_lds(self.listeners)
+        self.proxy.discovery.add_runtime(self.runtime)
         self.admin: AdminServer | None = None
         if settings.admin is not None:
             from outrider.server.admin.server import AdminServer
