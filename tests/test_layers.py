@@ -9,13 +9,14 @@ import outrider
 
 PACKAGE = Path(outrider.__file__).resolve().parent
 
-RANKS = {
+RANKS: dict[str, float] = {
     "registry": 0,
     "data": 1,
     "stats": 1,
     "native": 1,
     "event": 2,
     "config": 3,
+    "cel": 3.5,
     "matching": 4,
     "overload": 4,
     "access_log": 5,

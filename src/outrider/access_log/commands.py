@@ -7,6 +7,7 @@ from typing import Final
 
 from outrider.access_log import (
     address_ops,
+    cel_ops,
     duration_ops,
     grpc_ops,
     header_ops,
@@ -50,10 +51,8 @@ COMMANDS: Final[CommandTable] = {
     **tls_ops.COMMANDS,
     **metadata_ops.COMMANDS,
     **grpc_ops.COMMANDS,
+    **cel_ops.COMMANDS,
 }
-
-# Known to Envoy; they need an expression language that this version does not have.
-_NEED_CEL: Final = ("CEL", "TYPED_CEL")
 
 
 class CoalesceOp(FormatOp):
@@ -89,8 +88,6 @@ def built_in_command(command: str, argument: str, length: int | None) -> FormatO
     if command == "COALESCE":
         check_syntax(PARAMS_REQUIRED | LENGTH_ALLOWED, command, argument, length)
         return _coalesce(argument, length)
-    if command in _NEED_CEL:
-        raise FormatError(f"{command} is not supported by this version of outrider")
     entry = COMMANDS.get(command)
     if entry is None:
         raise FormatError(f"Not supported field in StreamInfo: {command}")
@@ -141,6 +138,6 @@ def _coalesce_entry(entry: object) -> FormatOp:
 
 
 def _coalesce_command(command: str, argument: str, length: int | None) -> FormatOp:
-    if command not in PLAIN and command not in COMMANDS and command != "COALESCE" and command not in _NEED_CEL:
+    if command not in PLAIN and command not in COMMANDS and command != "COALESCE":
         raise FormatError(f"unknown command: '{command}'")
     return built_in_command(command, argument, length)

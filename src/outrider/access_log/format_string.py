@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from outrider.access_log.cel_ops import COMMANDS as CEL_COMMANDS
+from outrider.access_log.cel_ops import cel_command
 from outrider.access_log.formatter import CommandParser, LineFormatter, parse_format
 from outrider.access_log.json_format import parse_json_format
 from outrider.access_log.operation import FormatOp
 from outrider.access_log.syntax import LENGTH_ALLOWED, PARAMS_REQUIRED, FormatError, check_syntax
+from outrider.cel.program import CelConfig
 from outrider.config.data_source import read_data_source
 from outrider.registry import ExtensionRegistry
 
@@ -94,6 +97,23 @@ def _nothing(command: str, argument: str, length: int | None) -> FormatOp | None
 )
 def create_req_without_query(config: View, context: Any) -> CommandParser:
     return _without_query
+
+
+class _CelParser:
+    """The two commands with the language options of an extension."""
+
+    def __init__(self, config: CelConfig) -> None:
+        self.config = config
+
+    def __call__(self, command: str, argument: str, length: int | None) -> FormatOp | None:
+        if command not in CEL_COMMANDS:
+            return None
+        return cel_command(command, argument, length, self.config)
+
+
+@FORMATTERS.register("envoy.formatter.cel", "envoy.extensions.formatter.cel.v3.Cel")
+def create_cel(config: View, context: Any) -> CommandParser:
+    return _CelParser(CelConfig(config.message("cel_config")))
 
 
 @FORMATTERS.register("envoy.formatter.metadata", "envoy.extensions.formatter.metadata.v3.Metadata")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mypy_extensions import mypyc_attr
 
+from outrider.cel.attributes import Attributes
+from outrider.cel.config import expression_field
 from outrider.extensions.rbac.conditions import All, AnyOf, Condition, Subject
 from outrider.extensions.rbac.permissions import PermissionParser
 from outrider.extensions.rbac.principals import PrincipalParser
@@ -20,6 +22,7 @@ from outrider.matching.tree import MatchTree
 from outrider.matching.tree_loader import ActionLoader, load_tree
 
 if TYPE_CHECKING:
+    from outrider.cel.program import CelProgram
     from outrider.config.view import View
 
 ACTION_TYPE: Final = "envoy.config.rbac.v3.Action"
@@ -129,6 +132,25 @@ def response_details(policy: str) -> str:
     return f"rbac_access_denied_matched_policy[{_SPACE.sub('_', policy) if policy else 'none'}]"
 
 
+class ExpressionCondition(Condition):
+    """`Policy.condition`: an expression that must be true as well."""
+
+    def __init__(self, program: CelProgram) -> None:
+        self.program = program
+
+    def matches(self, subject: Subject) -> bool:
+        return self.program.is_true(Attributes(subject.info, subject.headers))
+
+
+def _expression(policy: View) -> Condition | None:
+    config = policy.message("cel_config")
+    for field in ("condition", "checked_condition"):
+        program = expression_field(policy, field, config)
+        if program is not None:
+            return ExpressionCondition(program)
+    return None
+
+
 def load_engine(
     view: View, rules_field: str, matcher_field: str, enforced: bool, context: Any, http: bool
 ) -> Engine | None:
@@ -150,5 +172,9 @@ def load_engine(
     for name, policy in rules.message_map("policies").items():
         what = AnyOf([permissions.parse(each) for each in policy.messages("permissions")])
         who = AnyOf([principals.parse(each) for each in policy.messages("principals")])
-        policies.append((name, All([what, who])))
+        conditions: list[Condition] = [what, who]
+        expression = _expression(policy)
+        if expression is not None:
+            conditions.append(expression)
+        policies.append((name, All(conditions)))
     return PolicyEngine(enforced, _ACTIONS[rules.enum("action")], policies)

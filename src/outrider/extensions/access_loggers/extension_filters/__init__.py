@@ -1,0 +1,1 @@
+"""envoy.access_loggers.extension_filters.*"""
