@@ -23,7 +23,8 @@ from outrider.router.request_timeouts import decimal
     ("text", "expected"),
     [
         (b"1H", 3_600_000), (b"2M", 120_000), (b"3S", 3000), (b"4m", 4), (b"5u", 1), (b"1001u", 2), (b"5n", 1),
-        (b"1000001n", 2), (b"0m", 0), (b"", -1), (b"5", -1), (b"m", -1), (b"5x", -1), (b"-5m", -1), (b" 5m", -1),
+        (b"1000001n", 2), (b"0m", 0), (b"", -1), (b"5", -1), (b"m", -1), (b"5x", -1), (b"-5m", -1),
+        (b"5 m", 5), (b"123456789S", -1),
     ],
 )  # fmt: skip
 def test_parse_grpc_timeout(text: bytes, expected: int) -> None:

@@ -19,10 +19,13 @@ def parse_grpc_timeout(value: bytes) -> int:
     """Milliseconds of a `grpc-timeout` value, fractions rounded up; -1 when it is malformed."""
     if len(value) < 2 or len(value) > 21:
         return -1
-    digits = value[:-1]
+    # Space is let pass, as Envoy does; more than eight digits are not.
+    digits = value[:-1].strip()
     if not digits.isdigit():
         return -1
     amount = int(digits)
+    if amount > _MAX_GRPC_VALUE:
+        return -1
     unit = value[-1]
     if unit == _MICRO:
         return (amount + 999) // 1000

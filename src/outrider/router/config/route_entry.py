@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from outrider.access_log.context import FormatContext
-from outrider.data.header_names import GRPC_TIMEOUT, X_ENVOY_ORIGINAL_HOST, X_ENVOY_ORIGINAL_PATH, X_FORWARDED_HOST
+from outrider.data.grpc_status import is_grpc_content_type
+from outrider.data.header_names import (
+    CONTENT_TYPE,
+    GRPC_TIMEOUT,
+    X_ENVOY_ORIGINAL_HOST,
+    X_ENVOY_ORIGINAL_PATH,
+    X_FORWARDED_HOST,
+)
 from outrider.router.config.route import ROUTE, Route
 from outrider.router.timeouts import format_grpc_timeout, parse_grpc_timeout
 
@@ -163,20 +170,26 @@ class RouteEntry(Route):
 
     def stream_duration(self, headers: RequestHeaderMap, default_ms: int) -> int:
         maximum = self.grpc_timeout_header_max_ms
-        if maximum < 0:
+        if maximum < 0 and self.max_stream_duration_ms <= 0:
             return self.max_stream_duration_ms
-        asked = headers.get(GRPC_TIMEOUT)
-        wanted = -1 if asked is None else parse_grpc_timeout(asked)
+        grpc = is_grpc_content_type(headers.single.get(CONTENT_TYPE, b""))
+        wanted = -1
+        if maximum >= 0:
+            asked = headers.get(GRPC_TIMEOUT)
+            if asked is not None:
+                wanted = parse_grpc_timeout(asked)
         if wanted < 0:
             duration = self.max_stream_duration_ms
-            if (duration if duration >= 0 else default_ms) > 0:
-                headers.set(GRPC_TIMEOUT, format_grpc_timeout(duration if duration >= 0 else default_ms))
+            effective = duration if duration >= 0 else default_ms
+            if effective > 0 and grpc:
+                headers.set(GRPC_TIMEOUT, format_grpc_timeout(effective))
             return duration
         if 0 < maximum < wanted:
             wanted = maximum
         if self.grpc_timeout_header_offset_ms > 0:
             wanted = max(wanted - self.grpc_timeout_header_offset_ms, 0)
-        headers.set(GRPC_TIMEOUT, format_grpc_timeout(wanted))
+        if grpc:
+            headers.set(GRPC_TIMEOUT, format_grpc_timeout(wanted))
         # No time at all is not the same as no limit.
         return wanted if wanted > 0 else 1
 
