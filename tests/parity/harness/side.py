@@ -23,7 +23,7 @@ _PLACEHOLDER = re.compile(r'"?<<([a-z]+)(?::([^>]+))?>>"?')
 # Which statistics are compared: those about traffic. The admin interface's own move with every look at them.
 _COMPARED = re.compile(
     r"^(cluster|http|listener|vhost|dns|cluster_manager|listener_manager|runtime|main|tcp|proxy_proto"
-    r"|listener_local_ratelimit)\."
+    r"|listener_local_ratelimit|ext_authz|ratelimit)\."
 )
 _IGNORED = re.compile(
     # Byte counts contain the digits of x-envoy-upstream-service-time.
