@@ -51,7 +51,7 @@ def read_udp_settings(view: View, title: str, scope: Scope, context: FactoryCont
         factories.append(UDP_LISTENER_FILTERS.create(each, context))
     own = None if options is None else options.message("downstream_socket_config")
     dropped = scope.counter("udp.downstream_rx_datagram_dropped")
-    return UdpListenerSettings(factories, read_udp_socket(own), dropped)
+    return UdpListenerSettings(factories, read_udp_socket(own, False), dropped)
 
 
 class UdpAddress(DatagramReceiver):

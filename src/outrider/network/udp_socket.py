@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from outrider.network.udp_filter import Peer
 
 DEFAULT_MAX_DATAGRAM: Final = 1500
+MAX_DATAGRAM: Final = 65_535
 # Datagrams per wake-up: others get their turn, and what waits is read with the next one.
 BATCH: Final = 128
 
@@ -30,12 +31,18 @@ class UdpSocketConfig:
         self.max_rx_datagram_size: int = DEFAULT_MAX_DATAGRAM
 
 
-def read_udp_socket(view: View | None) -> UdpSocketConfig:
+def read_udp_socket(view: View | None, coalesced: bool) -> UdpSocketConfig:
+    """`coalesced`: the default of `prefer_gro`.
+
+    Coalesced receives need room for the longest datagram anyway, so Envoy keeps no smaller limit then. Here each
+    datagram is received by itself, with the same outcome.
+    """
     config = UdpSocketConfig()
     if view is not None:
         config.max_rx_datagram_size = view.integer("max_rx_datagram_size", DEFAULT_MAX_DATAGRAM)
-        # A hint: coalesced receives are an optimisation of the kernel's, without them each datagram comes by itself.
-        view.accept("prefer_gro")
+        coalesced = view.flag("prefer_gro", coalesced)
+    if coalesced:
+        config.max_rx_datagram_size = MAX_DATAGRAM
     return config
 
 

@@ -14,7 +14,7 @@ from mypy_extensions import mypyc_attr
 
 from outrider.data.address import KIND_IP, Address
 from outrider.network.dns.registry import DnsResolvers
-from outrider.network.dns.resolver import FAILURE, DnsAnswer, DnsQuery, DnsResolver, DnsResolverConfig
+from outrider.network.dns.resolver import CARES, FAILURE, DnsAnswer, DnsQuery, DnsResolver, DnsResolverConfig
 from outrider.stats.metrics import Counter, Gauge
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from outrider.event.dispatcher import Dispatcher
     from outrider.stats.store import Scope
+
+_TIMED_OUT: Final = "resolver_timeout"
 
 # Outcome of `load`.
 IN_CACHE: Final = 0
@@ -260,7 +262,7 @@ class DnsCache:
             entry.query.cancel()
             entry.query = None
         self.stats.query_timeout.inc()
-        self.on_answer(entry, DnsAnswer(FAILURE, [], "resolver_timeout"))
+        self.on_answer(entry, DnsAnswer(FAILURE, [], _TIMED_OUT))
 
     def on_answer(self, entry: DnsEntry, answer: DnsAnswer) -> None:
         """Take over what came, tell those who wait, and see to the next refresh."""
@@ -288,7 +290,7 @@ class DnsCache:
                 entry.addresses = found
                 self.stats.host_address_changed.inc()
         elif not entry.addresses:
-            entry.details = answer.details or "no_address"
+            entry.details = self._failure_text(answer)
         if changed:
             for observer in self.observers:
                 observer.on_host_changed(entry)
@@ -301,6 +303,13 @@ class DnsCache:
             self._remove(entry)
             return
         self._schedule(entry, answer)
+
+    def _failure_text(self, answer: DnsAnswer) -> str:
+        """As Envoy's resolvers put it."""
+        if self.settings.resolver.kind != CARES or answer.details == _TIMED_OUT:
+            return answer.details or "no_address"
+        kind = "cares_failure" if answer.status == FAILURE else "cares_norecords"
+        return f"{kind}:{answer.details}" if answer.details else kind
 
     def _schedule(self, entry: DnsEntry, answer: DnsAnswer) -> None:
         settings = self.settings

@@ -78,7 +78,6 @@ class DynamicForwardProxyFilter(HttpFilter):
             return HEADERS_CONTINUE
         cache = settings.cache
         if not cache.begin_request():
-            manager.stream_info.response_flags |= response_flag.UPSTREAM_OVERFLOW
             manager.send_local_reply(
                 503, "Dynamic forward proxy pending request overflow", "dynamic_forward_proxy_pending_request_overflow"
             )
@@ -106,7 +105,6 @@ class DynamicForwardProxyFilter(HttpFilter):
             return HEADERS_CONTINUE if self._settled(entry) else HEADERS_STOP_ITERATION
         if status == OVERFLOW:
             cache.end_request()
-            manager.stream_info.response_flags |= response_flag.UPSTREAM_OVERFLOW
             manager.send_local_reply(503, "DNS cache overflow", "dns_cache_overflow")
             return HEADERS_STOP_ITERATION
         self._wait = wait

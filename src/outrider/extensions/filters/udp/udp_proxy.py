@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from outrider.access_log.access_log import AccessLog, create_access_logs
 from outrider.access_log.context import FormatContext
+from outrider.data import response_flag
 from outrider.data.address import KIND_PIPE, Address
 from outrider.data.stream_info import PROTOCOL_NONE, ConnectionInfo, StreamInfo
 from outrider.extensions.filters.udp.session_filter import UDP_SESSION_FILTERS, UdpSessionFilterFactory
@@ -80,7 +81,7 @@ class UdpProxySettings:
         # Of hash policies the last one that is set counts, as they are one value each.
         self.hash_source_ip: bool = False
         self.hash_key: int | None = None
-        self.upstream_socket: UdpSocketConfig = UdpSocketConfig()
+        self.upstream_socket: UdpSocketConfig = read_udp_socket(None, True)
         self.session_filters: list[UdpSessionFilterFactory] = []
         self.tunnel: UdpTunnelSettings | None = None
         self.access_logs: list[AccessLog] = []
@@ -164,9 +165,15 @@ class UdpProxy(UdpListenerFilter):
 
     def _new_session(self, peer: Peer) -> UdpSession | None:
         cluster = self._cluster_for(peer, None)
-        if cluster is None or not self._may_connect(cluster):
+        if cluster is None:
             return None
         session = UdpSession(self, peer, cluster, self.upstream_stats(cluster))
+        if not self._may_connect(cluster):
+            self.settings.stats.sess_total.inc()
+            self.session_total += 1
+            session.info.response_flags |= response_flag.UPSTREAM_OVERFLOW
+            session.close()
+            return None
         host: Host | None = None
         if self.settings.tunnel is None and not self.settings.session_filters:
             host = self.choose_host(cluster, session.info)
@@ -323,7 +330,7 @@ def create(config: View, context: FactoryContext) -> UdpListenerFilterFactory:
             settings.hash_source_ip = policy.flag("source_ip")
         else:
             settings.hash_key = hash64(policy.text("key").encode())
-    settings.upstream_socket = read_udp_socket(config.message("upstream_socket_config"))
+    settings.upstream_socket = read_udp_socket(config.message("upstream_socket_config"), True)
     for each in config.messages("session_filters"):
         settings.session_filters.append(UDP_SESSION_FILTERS.create(each, context))
     tunnel = config.message("tunneling_config")
