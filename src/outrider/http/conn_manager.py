@@ -163,7 +163,7 @@ class HttpConnectionManager(NetworkFilter):
         if point is None or not point.should_shed():
             return False
         self.settings.stats.rq_overload_close.inc()
-        self.connection.close(CLOSE_NO_FLUSH, "onDataSheddingLoad")
+        self.connection.close(CLOSE_FLUSH_WRITE_AND_DELAY, "onDataSheddingLoad")
         return True
 
     def _create_codec(self, data: bytes) -> ServerConnection | None:
@@ -441,6 +441,9 @@ class HttpConnectionManager(NetworkFilter):
 
         Called when the timer says so, and when overload has changed how long it may be.
         """
+        if self.connection.state != STATE_OPEN:
+            # It is closing already.
+            return
         now = monotonic_ns()
         settings = self.settings
         next_ms = 0

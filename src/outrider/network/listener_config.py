@@ -32,6 +32,7 @@ from outrider.network.listener_filter import (
 from outrider.network.listener_filter_matcher import read_matcher
 from outrider.network.transport_socket import DOWNSTREAM_TRANSPORT_SOCKETS, RAW_BUFFER, TransportSocketFactory
 from outrider.network.udp_listener import UdpListenerSettings, read_udp_settings
+from outrider.overload.state import OverloadState
 
 if TYPE_CHECKING:
     from outrider.access_log.access_log import AccessLog
@@ -104,6 +105,8 @@ class ListenerConfig:
         narrowed.listener_scope = self.scope
         narrowed.traffic_direction = self.direction
         narrowed.drain_type = self.drain_type
+        if self.bypass_overload_manager:
+            narrowed.overload = OverloadState()
         narrowed.listener_info = self.info
         # What listener filters and access logs want to be told when the listener is gone; chains have their own lists.
         self.on_close: list[Callable[[], None]] = []

@@ -40,6 +40,7 @@ class WorkerListeners:
     def __init__(self, built: list[ListenerEntry], context: FactoryContext, monitor_limit: int | None) -> None:
         self.context = context
         self.limits = ConnectionLimits(context.runtime, context.arena, context.worker_index, monitor_limit)
+        self.limits.overload = context.overload
         self._handler = f"worker_{context.worker_index}"
         self.entries: dict[int, ListenerEntry] = {}
         self.listeners: dict[int, Listener] = {}
