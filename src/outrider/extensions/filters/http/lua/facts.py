@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from outrider.access_log.tls_ops import certificate_facts
+from outrider.data.certificate import certificate_facts
 from outrider.data.filter_state import FilterStateObject, StringState
 from outrider.data.stream_info import PROTOCOL_TEXT, ConnectionInfo, SslInfo, StreamInfo
 from outrider.extensions.filters.http.lua.values import Iteration, LuaFault, from_lua, to_lua, want_text
 
 if TYPE_CHECKING:
-    from outrider.access_log.certificate import CertificateFacts
+    from outrider.data.certificate import CertificateFacts
 
 _CIPHER_IDS: Final[dict[str, int]] = {
     "TLS_AES_128_GCM_SHA256": 0x1301,

@@ -1,0 +1,13 @@
+"""envoy.filters.http.ext_proc: an external processor sees, changes and answers messages.
+
+filter.py     the filter: the stream to the processor, errors, timeouts
+direction.py  request or response: what is held, sent and waited for
+messages.py   what is told, and the edits that are asked for
+settings.py   configuration, for filter and routes
+stats.py      counters
+over_http.py  a processor behind plain HTTP
+"""
+
+from outrider.extensions.filters.http.ext_proc.settings import create
+
+__all__ = ["create"]
