@@ -19,6 +19,7 @@ from outrider.network.address_config import (
     read_keepalive,
     read_socket_options,
 )
+from outrider.network.chain_tree import TreeChainMatcher, read_chain_tree
 from outrider.network.filter_chain import SOURCE_TYPES, FilterChain, FilterChainMatcher, MatchCriteria, OverlapError
 from outrider.network.filter_discovery import discover_listener_filter
 from outrider.network.filter_registry import build_filter_chain
@@ -248,6 +249,9 @@ class ListenerConfig:
         if default_view is not None:
             # The default chain takes what no other wants: Envoy does not look at its match.
             default_view.accept("filter_chain_match")
+        tree_view = view.message("filter_chain_matcher")
+        if tree_view is not None:
+            return self._read_named_chains(chains, TreeChainMatcher(read_chain_tree(tree_view, context), default), context)
         matcher = FilterChainMatcher(default)
         known: dict[bytes, str] = {}
         for chain_view in chains:
@@ -269,6 +273,30 @@ class ListenerConfig:
                 raise chain_view.error(f"error adding listener '{self.title}': {error}", "filter_chain_match") from None
             except ValueError as error:
                 raise chain_view.error(f"malformed IP address: {error}", "filter_chain_match") from None
+        return matcher
+
+    def _read_named_chains(
+        self, chains: list[View], matcher: TreeChainMatcher, context: FactoryContext
+    ) -> FilterChainMatcher:
+        """The chains by their names: a matcher tree chooses among them, instead of their own match."""
+        for chain_view in chains:
+            name = chain_view.text("name")
+            if not name:
+                raise chain_view.error(
+                    f"error adding listener '{self.title}': \"name\" field is required when using a listener matcher",
+                    "name",
+                )
+            if name in matcher.by_name:
+                raise chain_view.error(
+                    f"error adding listener '{self.title}': \"name\" field is duplicated with value '{name}'", "name"
+                )
+            if chain_view.has("filter_chain_match"):
+                raise chain_view.error(
+                    f"error adding listener '{self.title}': filter chain '{name}' has \"filter_chain_match\" set, which "
+                    "a listener matcher does not use",
+                    "filter_chain_match",
+                )
+            matcher.by_name[name] = self._read_chain(chain_view, context)
         return matcher
 
     def _read_criteria(self, match: View, name: str) -> MatchCriteria:

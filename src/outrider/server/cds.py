@@ -104,6 +104,7 @@ class CdsApi(SubscriptionCallbacks):
             _log.info("cds: added/updated %d cluster(s), skipped %d unmodified cluster(s)", changed, skipped)
             if applied:
                 self.version_info = version
+            if changed and not errors:
                 self._reloads.inc()
                 self._reload_time.set(int(time.time() * 1000))
             # While EDS is held back: it is asked for the new clusters' endpoints all at once.

@@ -12,7 +12,7 @@ from outrider.config.view import View
 from outrider.server import messages
 from outrider.server.deferred_clusters import DeferredCluster
 from outrider.upstream.builder import build_cluster, build_cluster_info
-from outrider.upstream.cluster_manager import ClusterSource
+from outrider.upstream.cluster_manager import ClusterManager, ClusterSource
 from outrider.upstream.config.cluster_config import EDS, ClusterDefaults
 from outrider.upstream.control.cluster_entry import ClusterEntry
 from outrider.upstream.control.manager import ClusterListener, ControlManager
@@ -237,11 +237,15 @@ class WorkerClusters(ClusterSource):
         return cluster
 
     def host_stats(self) -> dict[str, dict[str, tuple[int, ...]]]:
-        """cluster -> host key -> numbers, see `HostStats.plain`."""
-        return {
-            cluster.info.name: {key: host.stats.plain() for key, host in cluster.hosts.items()}
-            for cluster in self.manager.clusters()
-        }
+        return host_stats(self.manager)
+
+
+def host_stats(manager: ClusterManager) -> dict[str, dict[str, tuple[int, ...]]]:
+    """cluster -> host key -> numbers, see `HostStats.plain`."""
+    return {
+        cluster.info.name: {key: host.stats.plain() for key, host in cluster.hosts.items()}
+        for cluster in manager.clusters()
+    }
 
 
 def _let_go(old: Cluster, on_close: list[Callable[[], None]]) -> None:

@@ -6,6 +6,7 @@ Source: Envoy documentation, "Listener manager" statistics, "Listener discovery 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -162,7 +163,10 @@ class MainListeners:
         if (active is not None and active.blocks(packed)) or (warming is not None and warming.blocks(packed)):
             _log.debug("duplicate/locked listener '%s'. no add/update", name)
             return False
-        init_manager = InitManager(f"Listener-local-init-manager {name}") if self.workers_started else None
+        init_manager = None
+        if self.workers_started:
+            digest = int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "big")
+            init_manager = InitManager(f"Listener-local-init-manager {name} {digest}")
         context = self.context
         if init_manager is not None:
             context = context.with_scope(context.scope)

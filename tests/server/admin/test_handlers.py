@@ -307,9 +307,9 @@ def test_contention() -> None:
 def test_init_dump() -> None:
     state = FakeState()
     assert text(state, "/init_dump") == "{}\n"
-    state.waiting = [("Server", ["Cluster a"])]
+    state.waiting = [("Server", ["LDS", "SdsApi a"])]
     assert json.loads(text(state, "/init_dump")) == {
-        "unready_targets_dumps": [{"name": "Server", "target_names": ["Cluster a"]}]
+        "unready_targets_dumps": [{"name": "init manager Server", "target_names": ["target LDS", "shared target SdsApi a"]}]
     }
     assert text(state, "/init_dump?mask=cluster") == "{}\n"
 

@@ -25,8 +25,14 @@ from outrider.upstream.host import (
     FAILED_OUTLIER_CHECK,
     PENDING_ACTIVE_HC,
     PENDING_DYNAMIC_REMOVAL,
+    DEGRADED,
+    HEALTHY,
+    UNHEALTHY,
     health_flags_text,
 )
+
+# Coarse health -> `HealthStatus` of a dump.
+_EDS_HEALTH: Final = {HEALTHY: 1, UNHEALTHY: 2, DEGRADED: 5}
 
 # In the order of `HostStats.plain`.
 STAT_NAMES: Final = (
@@ -56,6 +62,9 @@ class ClusterDump:
         self.info = info
         self.name: str = info.name
         self.hosts: list[ControlHost] = list(control.hosts.values()) if control is not None else []
+        known = control.assignment if control is not None else info.config.assignment
+        self.locality_weights = known.locality_weights
+        self.overprovisioning_factor: int = known.overprovisioning_factor
 
     def load_assignment(self) -> Any:
         """The hosts as a `ClusterLoadAssignment` (`/config_dump?include_eds`)."""
@@ -67,8 +76,9 @@ class ClusterDump:
             if group is None:
                 group = groups[host.priority, host.locality] = assignment.endpoints.add()
                 group.priority = host.priority
-                group.load_balancing_weight.value = 0
                 region, zone, sub_zone = host.locality
+                weight = self.locality_weights.get((host.priority, region, zone, sub_zone), 0)
+                group.load_balancing_weight.value = weight
                 group.locality.region, group.locality.zone, group.locality.sub_zone = region, zone, sub_zone
             endpoint = group.lb_endpoints.add()
             endpoint.load_balancing_weight.value = host.weight
@@ -76,16 +86,11 @@ class ClusterDump:
             socket_address = endpoint.endpoint.address.socket_address
             socket_address.address, socket_address.port_value = host.address.host, host.address.port
             endpoint.endpoint.health_check_config.SetInParent()
-            endpoint.health_status = _eds_health(host.flags)
-        assignment.policy.overprovisioning_factor.value = self.info.config.assignment.overprovisioning_factor
+            endpoint.health_status = _EDS_HEALTH[host.health()]
+            for namespace, values in host.metadata.items():
+                endpoint.metadata.filter_metadata[namespace].update(values)
+        assignment.policy.overprovisioning_factor.value = self.overprovisioning_factor
         return assignment
-
-
-def _eds_health(flags: int) -> int:
-    """HealthStatus that the configuration gave."""
-    if flags & FAILED_EDS_HEALTH:
-        return 2
-    return 5 if flags & DEGRADED_EDS_HEALTH else 1
 
 
 class ClusterHandlers:

@@ -10,6 +10,7 @@ from outrider.server.admin.clusters import ClusterDump
 from outrider.server.admin.config_tracker import ConfigTracker
 from outrider.server.admin.dynamic_dump import DynamicClusters, DynamicListeners
 from outrider.server.admin.state import AdminState
+from outrider.server.clusters import host_stats
 from outrider.server.memory import allocated_bytes, resident_bytes
 from outrider.server.server_stats import STATE_NAMES
 
@@ -42,7 +43,8 @@ class MainState(AdminState):
         return [own, *await self._ask(messages.MEMORY)]
 
     async def host_stats(self) -> list[Any]:
-        return await self._ask(messages.CLUSTERS)
+        # Main sends requests, too: to management servers.
+        return [host_stats(self.main.proxy.cluster_manager), *await self._ask(messages.CLUSTERS)]
 
     async def _ask(self, kind: str) -> list[Any]:
         answers: dict[int, Any] = {}
@@ -85,7 +87,7 @@ class MainState(AdminState):
         self.main.supervisor.broadcast(messages.LOG_LEVELS, levels)
 
     def cluster_dumps(self) -> list[ClusterDump]:
-        return [ClusterDump(entry.info, entry.control) for entry in self.main.clusters.control.entries()]
+        return [ClusterDump(entry.info, entry.control) for entry in self.main.clusters.control.active.values()]
 
     def certificates(self) -> list[dict[str, Any]]:
         factories = self.main.proxy.transport_socket_factories(self.main.listeners.all_active())

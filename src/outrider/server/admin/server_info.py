@@ -16,6 +16,11 @@ def node_message(state: AdminState) -> Any:
     return full_node(state.settings.node)
 
 
+def _target_kind(target: str) -> str:
+    """As Envoy tells targets that several managers may wait for from those of one."""
+    return "target" if target.startswith(("LDS", "RTDS", "VHDS")) else "shared target"
+
+
 class InfoHandlers:
     def __init__(self, state: AdminState) -> None:
         self.state = state
@@ -83,7 +88,8 @@ class InfoHandlers:
         dumps = []
         for name, targets in self.state.unready_targets():
             if mask is None or mask == "listener":
-                dumps.append({"name": name, "target_names": targets})
+                shown = [f"{_target_kind(target)} {target}" for target in targets]
+                dumps.append({"name": f"init manager {name}", "target_names": shown})
         return AdminResponse(
             to_json_text({"unready_targets_dumps": dumps} if dumps else {}) + "\n", content_type=JSON
         )

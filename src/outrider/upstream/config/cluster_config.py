@@ -7,13 +7,13 @@ from typing import Final
 from outrider.config.view import View
 from outrider.http.http1.settings import Http1Settings
 from outrider.http.http2.settings import Http2Settings
-from outrider.upstream.cluster_info import UPSTREAM_HTTP1
+from outrider.upstream.cluster_info import UPSTREAM_HTTP1, UPSTREAM_HTTP2
 from outrider.upstream.cluster_type import CLUSTER_TYPES, ClusterType, ClusterTypeContext
 from outrider.upstream.config.bind import read_bind
 from outrider.upstream.config.circuit_breakers import read_per_host_limit, read_thresholds
 from outrider.upstream.config.dns_settings import DnsSettings, accept_unused_dns, read_cluster_dns, read_dns_cluster
 from outrider.upstream.config.endpoints import LoadAssignment, malformed_ip, read_load_assignment, read_metadata
-from outrider.upstream.config.health_check import HealthCheckConfig, read_health_checks
+from outrider.upstream.config.health_check import KIND_GRPC, HealthCheckConfig, read_health_checks
 from outrider.upstream.config.http_options import (
     DEFAULT_IDLE_TIMEOUT_MS,
     DEFAULT_MAX_HEADERS_COUNT,
@@ -139,6 +139,8 @@ class ClusterConfig:
         config.lb_policy = read_lb_policy(view, config.name, config.custom)
         _read_common_lb(view.message("common_lb_config"), config)
         config.health_checks = read_health_checks(view)
+        if config.protocol_choice != UPSTREAM_HTTP2 and any(each.kind == KIND_GRPC for each in config.health_checks):
+            raise view.error(f"{config.name} cluster must support HTTP/2 for gRPC healthchecking", "health_checks")
         config.outlier_detection = read_outlier(view.message("outlier_detection"))
         config.close_connections_on_health_failure = view.flag("close_connections_on_host_health_failure")
         config.ignore_health_on_host_removal = view.flag("ignore_health_on_host_removal")

@@ -98,6 +98,11 @@ class ControlManager(ControlLink):
         warming = self.warming.get(name)
         if (active is not None and active.blocks(packed)) or (warming is not None and warming.blocks(packed)):
             return False
+        # As in Envoy, also when it turns out to be refused.
+        if active is None and warming is None:
+            self._added.inc()
+        else:
+            self._modified.inc()
         entry = self._build(view, packed, version_info, True)
         if self.context.support is not None:
             try:
@@ -105,10 +110,6 @@ class ControlManager(ControlLink):
             except Exception:
                 entry.close()
                 raise
-        if active is None and warming is None:
-            self._added.inc()
-        else:
-            self._modified.inc()
         if warming is not None:
             del self.warming[name]
         self._warm(entry)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from outrider.data.address import Address
 from outrider.network.transport_socket import TransportSocketFactory, TransportSocketOptions
-from outrider.upstream.config.health_check import KIND_HTTP, HealthCheckConfig
+from outrider.upstream.config.health_check import KIND_GRPC, KIND_HTTP, HealthCheckConfig
 from outrider.upstream.connector import Connector
 from outrider.upstream.control.control_host import ControlHost
 from outrider.upstream.control.event_log import EventLog, address_json, timestamp
+from outrider.upstream.control.health.grpc_probe import GrpcProbe
 from outrider.upstream.control.health.health_stats import HealthStats
 from outrider.upstream.control.health.probe import HttpProbe, Probe, TcpProbe
 from outrider.upstream.control.health.session import CHANGE_PENDING, HealthSession
@@ -60,7 +61,10 @@ class HealthChecker:
         self.secure: bool = info.transport_socket_factory.implements_secure_transport
 
     def make_probe(self, session: HealthSession) -> Probe:
-        return HttpProbe(session) if self.config.kind == KIND_HTTP else TcpProbe(session)
+        kind = self.config.kind
+        if kind == KIND_GRPC:
+            return GrpcProbe(session)
+        return HttpProbe(session) if kind == KIND_HTTP else TcpProbe(session)
 
     # --- hosts ---
 

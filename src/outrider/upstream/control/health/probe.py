@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from outrider.access_log.context import FormatContext
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
-from outrider.data.stream_info import HTTP11, StreamInfo, UpstreamInfo
+from outrider.data.stream_info import HTTP2, HTTP11, StreamInfo, UpstreamInfo
 from outrider.http.codec import ClientConnection, ClientConnectionCallbacks, CodecProtocolError, ResponseDecoder
 from outrider.network.filter import (
     CLOSE_NO_FLUSH,
@@ -140,7 +140,7 @@ class TcpProbe(Probe):
         return STOP
 
 
-class _Response(ResponseDecoder):
+class ProbeResponse(ResponseDecoder):
     """Takes the response for its probe."""
 
     def __init__(self, probe: HttpProbe) -> None:
@@ -159,7 +159,7 @@ class _Response(ResponseDecoder):
 
     def decode_trailers(self, trailers: HeaderMap) -> None:
         if self.probe is not None:
-            self.probe.on_complete()
+            self.probe.on_trailers(trailers)
 
     def on_reset_stream(self, reason: int, details: str) -> None:
         probe = self.probe
@@ -168,27 +168,49 @@ class _Response(ResponseDecoder):
             probe.on_reset()
 
 
+class _CodecCallbacks(ClientConnectionCallbacks):
+    """Hears that an HTTP/2 connection takes no further check."""
+
+    def __init__(self, probe: HttpProbe) -> None:
+        self.probe = probe
+
+    def on_go_away(self, error: bool) -> None:
+        self.probe.leaving = True
+
+
 class HttpProbe(Probe):
     """One request per check."""
 
     def __init__(self, session: HealthSession) -> None:
         super().__init__(session)
+        self.http2: bool = self.checker.config.http2
+        # The peer has sent GOAWAY.
+        self.leaving: bool = False
         self.codec: ClientConnection | None = None
-        self.response: _Response | None = None
+        self.response: ProbeResponse | None = None
         self.headers: ResponseHeaderMap | None = None
         self.body = b""
 
     def begin(self) -> None:
         # The codec's metrics exist from the first attempt on.
-        self.checker.info.http1_stats()
+        if self.http2:
+            self.checker.info.http2_stats()
+        else:
+            self.checker.info.http1_stats()
+        if self.leaving and self.conn is not None:
+            self.close()
         super().begin()
 
     def on_ready(self) -> None:
         connection = self.conn
         assert connection is not None
-        self.codec = self.checker.connector.http1_codec(
-            connection, self.checker.info, ClientConnectionCallbacks()
-        )
+        self.leaving = False
+        connector = self.checker.connector
+        callbacks = _CodecCallbacks(self)
+        if self.http2:
+            self.codec = connector.http2_codec(connection, self.checker.info, callbacks)
+        else:
+            self.codec = connector.http1_codec(connection, self.checker.info, callbacks)
 
     def ask(self) -> None:
         codec = self.codec
@@ -196,7 +218,7 @@ class HttpProbe(Probe):
         self.headers = None
         self.body = b""
         self.session.last_status = 0
-        self.response = _Response(self)
+        self.response = ProbeResponse(self)
         config = self.checker.config
         request = RequestHeaderMap(
             method=config.method.encode(), path=config.path.encode(),
@@ -222,7 +244,8 @@ class HttpProbe(Probe):
         connection = self.conn
         assert connection is not None
         dispatcher = self.checker.dispatcher
-        info = StreamInfo(connection.info, dispatcher.wall_ns(), dispatcher.monotonic_ns(), HTTP11)
+        protocol = HTTP2 if self.http2 else HTTP11
+        info = StreamInfo(connection.info, dispatcher.wall_ns(), dispatcher.monotonic_ns(), protocol)
         info.upstream = UpstreamInfo()
         info.upstream.host_address = self.session.host.address
         context = FormatContext(info)
@@ -273,6 +296,9 @@ class HttpProbe(Probe):
             self.body += data[:room]
         if end_stream:
             self.on_complete()
+
+    def on_trailers(self, trailers: HeaderMap) -> None:
+        self.on_complete()
 
     def on_complete(self) -> None:
         headers = self.headers
