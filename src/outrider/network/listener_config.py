@@ -251,7 +251,8 @@ class ListenerConfig:
             default_view.accept("filter_chain_match")
         tree_view = view.message("filter_chain_matcher")
         if tree_view is not None:
-            return self._read_named_chains(chains, TreeChainMatcher(read_chain_tree(tree_view, context), default), context)
+            named = TreeChainMatcher(read_chain_tree(tree_view, context), default)
+            return self._read_named_chains(chains, named, context)
         matcher = FilterChainMatcher(default)
         known: dict[bytes, str] = {}
         for chain_view in chains:
@@ -292,8 +293,8 @@ class ListenerConfig:
                 )
             if chain_view.has("filter_chain_match"):
                 raise chain_view.error(
-                    f"error adding listener '{self.title}': filter chain '{name}' has \"filter_chain_match\" set, which "
-                    "a listener matcher does not use",
+                    f"error adding listener '{self.title}': filter chain '{name}' has \"filter_chain_match\" set, "
+                    "which a listener matcher does not use",
                     "filter_chain_match",
                 )
             matcher.by_name[name] = self._read_chain(chain_view, context)
