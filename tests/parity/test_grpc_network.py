@@ -59,7 +59,10 @@ def said(kind: str, text: str) -> list[bytes]:
 
 
 def case(name: str, listener: str, answers: Any, passes: bool) -> Case:
-    steps: list[Any] = [b"hello", Contains(b"hello"), b" again", Contains(b"hello again"), ShutdownWrite()] if passes else [b"hello"]
+    steps: list[Any] = [b"hello", Contains(b"hello"), b" again", Contains(b"hello again"), ShutdownWrite()]
+    if not passes:
+        # Bytes that come as the connection is closed turn its end into a reset, or not.
+        steps = [] if name.startswith("limit") else [b"hello"]
     return Case(
         name, steps, None, listener=listener, grpc={CHECK: answers, ASK: answers}, responses=0, to_end=True, logs=0, settle=0.1,
         replace=[(r"port_value: [3-6]\d{4}\n", "port\n"), (r"^grpc-timeout: \d+.$", "grpc-timeout"), (r"^x-envoy-expected-rq-timeout-ms: \d+$", "expected")],

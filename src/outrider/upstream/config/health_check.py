@@ -10,6 +10,7 @@ from outrider.matching.string_matcher import StringMatcher, parse_string_matcher
 
 KIND_HTTP: Final = "HTTP"
 KIND_TCP: Final = "TCP"
+KIND_GRPC: Final = "GRPC"
 
 DEFAULT_RESPONSE_BUFFER: Final = 1024
 _MINUTE_MS: Final = 60_000
@@ -25,7 +26,7 @@ class HealthCheckConfig:
         "no_traffic_interval_ms", "no_traffic_healthy_interval_ms", "unhealthy_interval_ms",
         "unhealthy_edge_interval_ms", "healthy_edge_interval_ms", "event_log_paths", "always_log_failures",
         "always_log_success", "alpn", "match_criteria", "host", "path", "method", "body", "receive",
-        "response_buffer_size", "headers", "expected", "retriable", "service_name", "send",
+        "response_buffer_size", "headers", "expected", "retriable", "service_name", "send", "http2", "grpc_service",
     )
 
     def __init__(self) -> None:
@@ -66,8 +67,11 @@ class HealthCheckConfig:
         self.expected: list[tuple[int, int]] = [(200, 201)]
         self.retriable: list[tuple[int, int]] = []
         self.service_name: StringMatcher | None = None
+        self.http2: bool = False
         # TCP
         self.send: bytes = b""
+        # gRPC: the service whose health is asked for, empty = the server's.
+        self.grpc_service: str = ""
 
 
 def _payload(view: View) -> bytes:
@@ -106,8 +110,10 @@ def _read_http(view: View, config: HealthCheckConfig) -> None:
     config.path = view.text("path")
     method = view.enum("method")
     config.method = "GET" if method == "METHOD_UNSPECIFIED" else method
-    if view.enum("codec_client_type") != "HTTP1":
-        raise view.error("only HTTP1 is supported by this version of outrider", "codec_client_type")
+    codec = view.enum("codec_client_type")
+    if codec == "HTTP3":
+        raise view.error("HTTP3 is not supported by this version of outrider", "codec_client_type")
+    config.http2 = codec == "HTTP2"
     send = view.message("send")
     if send is not None:
         config.body = _payload(send)
@@ -135,6 +141,14 @@ def _read_tcp(view: View, config: HealthCheckConfig) -> None:
     if send is not None:
         config.send = _payload(send)
     config.receive = [_payload(each) for each in view.messages("receive")]
+
+
+def _read_grpc(view: View, config: HealthCheckConfig) -> None:
+    config.kind = KIND_GRPC
+    config.http2 = True
+    config.host = view.text("authority")
+    config.grpc_service = view.text("service_name")
+    config.headers = HeaderParser.from_views(view.messages("initial_metadata"))
 
 
 def read_health_check(view: View) -> HealthCheckConfig:
@@ -176,6 +190,10 @@ def read_health_check(view: View) -> HealthCheckConfig:
         tcp = view.message("tcp_health_check")
         assert tcp is not None
         _read_tcp(tcp, config)
+    elif kind == "grpc_health_check":
+        grpc = view.message("grpc_health_check")
+        assert grpc is not None
+        _read_grpc(grpc, config)
     else:
         raise view.error(f"field '{kind}' is set but not supported by this version of outrider", kind)
     return config

@@ -36,7 +36,7 @@ _CLOSE_REASON: Final = "ext_authz_close"
 
 class AuthzStats:
     __slots__ = (
-        "total", "error", "denied", "disabled", "failure_mode_allowed", "ok", "cx_closed", "active", "shadow_denied",
+        "total", "error", "denied", "disabled", "failure_mode_allowed", "ok", "cx_closed", "active",
     )  # fmt: skip
 
     def __init__(self, scope: Scope) -> None:
@@ -48,7 +48,6 @@ class AuthzStats:
         self.ok = scope.counter("ok")
         self.cx_closed = scope.counter("cx_closed")
         self.active = scope.gauge("active")
-        self.shadow_denied = scope.counter("shadow_denied")
 
 
 class AuthzSettings:
@@ -111,7 +110,8 @@ class NetworkAuthzFilter(NetworkFilter):
             return STOP
         if not self.asked and settings.enabled is not None:
             if not settings.enabled.matches(self.connection.info.metadata):
-                settings.stats.disabled.inc()
+                if data:
+                    settings.stats.disabled.inc()
                 return CONTINUE
         if not self.asked:
             # The first bytes show that there is somebody, and whatever came before them is known by now.
@@ -155,10 +155,7 @@ class NetworkAuthzFilter(NetworkFilter):
             stats.denied.inc()
         else:
             stats.error.inc()
-        denied = answer.verdict == DENIED
-        if denied and settings.shadow:
-            stats.shadow_denied.inc()
-            denied = False
+        denied = answer.verdict == DENIED and not settings.shadow
         if denied or (answer.verdict == ERROR and not settings.failure_mode_allow):
             self.closed = True
             stats.cx_closed.inc()
