@@ -66,8 +66,15 @@ def http(
     place: Place, hcm: str = "", virtual_hosts: str = PLAIN_HOST, chain: str = "", upstream_h2: bool = False
 ) -> str:
     """A whole configuration around a connection manager; `chain` adds to its filter chain (a transport socket)."""
-    listener = f"""  - name: bench
-    address: {{socket_address: {{address: 127.0.0.1, port_value: {place.port}}}}}
+    listener = http_listener("bench", place.port, hcm, virtual_hosts, chain)
+    if upstream_h2:
+        return document(listener, cluster("upstream", place.upstream_h2, _HTTP2_UPSTREAM))
+    return document(listener, cluster("upstream", place.upstream))
+
+
+def http_listener(name: str, port: int, hcm: str = "", virtual_hosts: str = PLAIN_HOST, chain: str = "") -> str:
+    return f"""  - name: {name}
+    address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
     filter_chains:
     - filters:
       - name: envoy.filters.network.http_connection_manager
@@ -80,10 +87,8 @@ def http(
             name: bench
             virtual_hosts:
 {virtual_hosts}
-{chain}"""
-    if upstream_h2:
-        return document(listener, cluster("upstream", place.upstream_h2, _HTTP2_UPSTREAM))
-    return document(listener, cluster("upstream", place.upstream))
+{chain}
+"""
 
 
 def small(place: Place) -> str:
@@ -95,9 +100,11 @@ def h2_to_h2(place: Place) -> str:
 
 
 def tls(place: Place) -> str:
-    return http(
-        place,
-        chain=f"""      transport_socket:
+    return http(place, chain=tls_socket(place))
+
+
+def tls_socket(place: Place) -> str:
+    return f"""      transport_socket:
         name: envoy.transport_sockets.tls
         typed_config:
           "@type": {_TYPE}.transport_sockets.tls.v3.DownstreamTlsContext
@@ -105,12 +112,16 @@ def tls(place: Place) -> str:
             tls_certificates:
             - certificate_chain: {{filename: "{place.folder}/server.crt"}}
               private_key: {{filename: "{place.folder}/server.key"}}
-""",
-    )
+"""
 
 
 def rich(place: Place) -> str:
     """17 request headers, header edits, 20 virtual hosts with several routes, remote address, an access log."""
+    return http(place, *rich_parts(place))
+
+
+def rich_parts(place: Place) -> tuple[str, str]:
+    """Fields of the connection manager, and virtual hosts."""
     hcm = f"""          use_remote_address: true
           access_log:
           - name: envoy.access_loggers.file
@@ -144,7 +155,7 @@ def rich(place: Place) -> str:
                 - header: {{key: x-route, value: shop}}
                 response_headers_to_remove: [x-powered-by]
 """
-    return http(place, hcm, hosts)
+    return hcm, hosts
 
 
 class Routes:
@@ -160,7 +171,8 @@ class Routes:
                 route: {{cluster: upstream}}"""
             for number in range(self.count)
         )
-        return http(place, "", f'            - name: all\n              domains: ["*"]\n              routes:{routes}\n')
+        hosts = f'            - name: all\n              domains: ["*"]\n              routes:{routes}\n'
+        return http(place, "", hosts)
 
 
 class VirtualHosts:
@@ -197,16 +209,20 @@ def many_clusters(place: Place) -> str:
 
 
 def tcp(place: Place) -> str:
-    listener = f"""  - name: bench
-    address: {{socket_address: {{address: 127.0.0.1, port_value: {place.port}}}}}
+    return document(tcp_listener("bench", place.port), cluster("upstream", place.upstream))
+
+
+def tcp_listener(name: str, port: int) -> str:
+    return f"""  - name: {name}
+    address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
     filter_chains:
     - filters:
       - name: envoy.filters.network.tcp_proxy
         typed_config:
           "@type": {_TYPE}.filters.network.tcp_proxy.v3.TcpProxy
           stat_prefix: bench
-          cluster: upstream"""
-    return document(listener, cluster("upstream", place.upstream))
+          cluster: upstream
+"""
 
 
 def udp(place: Place) -> str:

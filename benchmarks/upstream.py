@@ -51,7 +51,7 @@ http {{
 }}
 """
 
-# The gRPC scenario's answer. The proxies do not look into messages, and a zero byte cannot be written in the file above.
+# The gRPC scenario's answer: proxies do not look into messages, and a zero byte cannot be written in the file above.
 MESSAGE = "x" * 37
 
 

@@ -28,6 +28,8 @@ class Protocol:
         self.error: BaseException | None = None
         self.keep_open = True
         self.on_data: Callable[[bytes], None] | None = None
+        self.on_eof: Callable[[], None] | None = None
+        self.on_pause: Callable[[], None] | None = None
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -40,6 +42,8 @@ class Protocol:
 
     def eof_received(self) -> bool:
         self.events.append("eof")
+        if self.on_eof is not None:
+            self.on_eof()
         return self.keep_open
 
     def connection_lost(self, error: BaseException | None) -> None:
@@ -48,6 +52,8 @@ class Protocol:
 
     def pause_writing(self) -> None:
         self.events.append("pause")
+        if self.on_pause is not None:
+            self.on_pause()
 
     def resume_writing(self) -> None:
         self.events.append("resume")
@@ -70,7 +76,7 @@ class Bench:
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.peers: list[socket.socket] = []
 
-    def pair(self) -> tuple[Protocol, socket.socket]:
+    def pair(self, protocol: Protocol | None = None) -> tuple[Protocol, socket.socket]:
         peer = socket.socket()
         # Small buffers, so that little is in flight.
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -78,7 +84,7 @@ class Bench:
         accepted, name = self.listening.accept()
         accepted.setblocking(False)
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
-        protocol = Protocol()
+        protocol = protocol or Protocol()
         transport = load_sockets.new_transport(self.poller, accepted.detach(), protocol, name)
         transport.start()
         protocol.connection_made(transport)
@@ -397,3 +403,99 @@ def test_ipv6_names(bench: Bench) -> None:
     assert transport.get_extra_info("sockname")[0] == "::1"
     transport.abort()
     listening.close()
+
+
+class Relay:
+    """Counts what went through within the kernel."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_relayed(self, count: int) -> None:
+        self.count += count
+
+
+class Sink(Protocol):
+    def flush_corked(self) -> None:
+        """Nothing is held back."""
+
+
+def relayed(bench: Bench) -> tuple[Protocol, socket.socket, Protocol, socket.socket, Relay]:
+    """What comes from the first goes to the second: written by the protocol, or within the kernel."""
+    first, first_peer = bench.pair()
+    second, second_peer = bench.pair(Sink())
+    relay = Relay()
+    first.transport.relay_to(second.transport, relay)
+    first.on_data = second.transport.write
+    first_peer.setblocking(False)
+    second_peer.setblocking(False)
+    return first, first_peer, second, second_peer, relay
+
+
+def pump(bench: Bench, source: socket.socket, sink: socket.socket, sent: bytes, wanted: int, close: bool) -> bytes:
+    """Push `sent` in, and read `wanted` bytes (and, with `close`, the end) from the other side."""
+    left = memoryview(sent)
+    got = bytearray()
+    open_end = close
+    for _ in range(20_000):
+        progress = False
+        if left:
+            try:
+                left = left[source.send(left) :]
+                progress = True
+            except BlockingIOError:
+                pass
+        elif open_end:
+            source.shutdown(socket.SHUT_WR)
+            open_end = False
+        try:
+            piece = sink.recv(1 << 20)
+            if not piece:
+                break
+            got += piece
+            progress = True
+        except BlockingIOError:
+            pass
+        if len(got) >= wanted and not close:
+            break
+        if not progress:
+            bench.turn()
+    return bytes(got)
+
+
+def test_bulk_passes_within_the_kernel_in_order(bench: Bench) -> None:
+    first, source, second, sink, relay = relayed(bench)
+    sent = os.urandom(12_000_000)
+    second.transport.write(b"before ")
+    assert pump(bench, source, sink, sent, len(sent) + 7, False) == b"before " + sent
+    assert relay.count > 0
+    assert relay.count + len(first.data) == len(sent)
+    assert pump(bench, source, sink, b"little", 6, False) == b"little"
+    assert pump(bench, source, sink, b"less", 4, False) == b"less"
+    assert first.data.endswith(b"less")
+
+
+def test_the_end_comes_behind_what_passed_within_the_kernel(bench: Bench) -> None:
+    first, source, second, sink, relay = relayed(bench)
+    first.on_eof = second.transport.write_eof
+    sent = os.urandom(6_000_000)
+    assert pump(bench, source, sink, sent, len(sent), True) == sent
+    assert relay.count > 0
+
+
+def test_a_sink_that_takes_nothing_stops_the_source(bench: Bench) -> None:
+    first, source, second, _, _ = relayed(bench)
+    second.transport.set_write_buffer_limits(high=500_000, low=100_000)
+    second.on_pause = first.transport.pause_reading
+    for _ in range(2_000):
+        try:
+            source.send(b"x" * 65536)
+        except BlockingIOError:
+            if not first.transport.is_reading():
+                break
+        bench.turn()
+    assert not first.transport.is_reading()
+    assert 0 < second.transport.get_write_buffer_size() < 3_000_000
+    second.transport.abort()
+    bench.turn(lambda: "lost" in second.events)
+    assert second.transport.get_write_buffer_size() == 0

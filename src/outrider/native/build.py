@@ -52,6 +52,11 @@ def extensions() -> list[Any]:
         optional=True,
     )
     modules = [parser, writer]
+    modules.append(
+        setuptools.Extension(
+            "outrider.native.tls", [_relative(_FOLDER / "tls.pyx")], extra_compile_args=["-O3"], optional=True
+        )
+    )
     if sys.platform == "linux":
         modules.append(
             setuptools.Extension(

@@ -9,12 +9,13 @@ if TYPE_CHECKING:
     from outrider.native.sockets import Acceptor, Poller, SocketTransport
 
 try:
+    if os.environ.get("OUTRIDER_NATIVE") == "0":
+        raise ImportError
     from outrider.native import sockets as _sockets
 except ImportError:
     AVAILABLE = False
 else:
-    # An escape, for comparisons: the loop's transports all the same.
-    AVAILABLE = os.environ.get("OUTRIDER_LOOP_SOCKETS", "") in ("", "0")
+    AVAILABLE = True
 
 
 def new_poller(dispatcher: Any) -> Poller | None:
@@ -28,6 +29,11 @@ def new_transport(poller: Poller, fd: int, protocol: Any, peer: tuple[str, int] 
 
 def new_acceptor(poller: Poller, fd: int, owner: Any, limit: int) -> Acceptor:
     return _sockets.Acceptor(poller, fd, owner, limit)
+
+
+def can_relay(transport: Any) -> bool:
+    """Whether it is one of these, which pass bytes on within the kernel."""
+    return AVAILABLE and type(transport) is _sockets.SocketTransport
 
 
 def connect(poller: Poller, host: str, port: int, protocol: Any, attempt: Any) -> SocketTransport:

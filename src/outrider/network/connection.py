@@ -353,6 +353,27 @@ class Connection(TransportSocketCallbacks):
         for callbacks in list(self._callbacks):
             callbacks.on_below_write_buffer_low_watermark()
 
+    # --- bytes that pass within the kernel ---
+
+    def passes_raw(self) -> bool:
+        """Whether what comes in, and what goes out, passes nothing here but one filter that takes all of it."""
+        return (
+            self.state == STATE_OPEN
+            and self.transport_socket is None
+            and self._only_filter is not None
+            and not self._write_filters
+            and self._held is None
+        )
+
+    def count_relayed(self, count: int, to: Connection) -> None:
+        """`count` bytes from this peer have gone to the other's."""
+        self.bytes_received += count
+        if self.stats is not None:
+            self.stats.rx_total.value += count
+        to.bytes_sent += count
+        if to.stats is not None:
+            to.stats.tx_total.value += count
+
     # --- the transport socket's side ---
 
     def raw_write(self, data: bytes) -> None:

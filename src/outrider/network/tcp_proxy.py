@@ -15,6 +15,7 @@ from outrider.data import response_flag
 from outrider.data.filter_state import FilterStateObject
 from outrider.data.stream_info import PROTOCOL_NONE, StreamInfo, UpstreamInfo
 from outrider.event.timer import Timer, TimerOwner
+from outrider.native.load_sockets import can_relay
 from outrider.network.connection import (
     CLOSE_TYPE_REMOTE_RESET,
     STATE_CLOSED,
@@ -274,6 +275,7 @@ class TcpProxy(NetworkFilter):
         upstream.add_callbacks(reader)
         upstream.add_filter(reader)
         upstream.start_filters()
+        self._relay(upstream)
         self._start()
 
     def on_tunnel(
@@ -318,6 +320,34 @@ class TcpProxy(NetworkFilter):
         if self._reading_held and not self._closed:
             self._reading_held = False
             self.connection.read_disable(False)
+
+    def _relay(self, upstream: Connection) -> None:
+        """Let bulk pass within the kernel where nobody else has to see it."""
+        downstream = self.connection
+        if not (can_relay(downstream.transport) and can_relay(upstream.transport)):
+            return
+        if downstream.passes_raw() and upstream.passes_raw():
+            downstream.transport.relay_to(upstream.transport, _Relay(self, True))
+            upstream.transport.relay_to(downstream.transport, _Relay(self, False))
+
+    def on_relayed(self, count: int, upwards: bool) -> None:
+        """Bytes that were not seen, and are counted as if they had been."""
+        info = self.info
+        upstream = self.upstream
+        now = monotonic_ns()
+        self._last_activity_ns = now
+        if upwards:
+            self._last_downstream_ns = now
+            if info is not None:
+                info.bytes_received += count
+            if upstream is not None:
+                self.connection.count_relayed(count, upstream)
+        else:
+            self._last_upstream_ns = now
+            if info is not None:
+                info.bytes_sent += count
+            if upstream is not None:
+                upstream.count_relayed(count, self.connection)
 
     def on_failed(self, kind: int, details: str = "", host: object = None, address: Address | None = None) -> None:
         """No connection this time (FAILED_*): try again or give up."""
@@ -520,6 +550,19 @@ class TcpProxy(NetworkFilter):
         self._finish()
         self._timers = None
         self._reader = None
+
+
+class _Relay:
+    """Told by a transport of the bytes of one direction that passed within the kernel."""
+
+    __slots__ = ("proxy", "upwards")
+
+    def __init__(self, proxy: TcpProxy, upwards: bool) -> None:
+        self.proxy = proxy
+        self.upwards = upwards
+
+    def on_relayed(self, count: int) -> None:
+        self.proxy.on_relayed(count, self.upwards)
 
 
 class _Timers(TimerOwner):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from outrider.data.stream_info import SslInfo
+from outrider.native.load_tls import address, bind, new_records
 from outrider.network.tls.callbacks import ACTIVE
 from outrider.network.tls.error_text import (
     NO_CLIENT_CERTIFICATE,
@@ -36,6 +37,7 @@ from outrider.network.tls.signature import key_usage_fits, signature_algorithm
 from outrider.network.transport_socket import TransportSocket, TransportSocketCallbacks
 
 if TYPE_CHECKING:
+    from outrider.native.tls import Records
     from outrider.network.tls.context import TlsContext
     from outrider.network.tls.factory import TlsFactory
 
@@ -51,6 +53,8 @@ _FAILED: Final = 2
 _WANT_READ: Final[int] = lib.SSL_ERROR_WANT_READ
 _ZERO_RETURN: Final[int] = lib.SSL_ERROR_ZERO_RETURN
 _HANDSHAKE_FAILURE: Final = 1040
+# Whether records go through the native binding instead of cffi.
+_NATIVE: Final[bool] = bind()
 
 
 class TlsTransportSocket(TransportSocket):
@@ -87,6 +91,9 @@ class TlsTransportSocket(TransportSocket):
         lib.BIO_set_mem_eof_return(self.incoming, -1)
         lib.BIO_set_mem_eof_return(self.outgoing, -1)
         lib.SSL_set_bio(ssl, self.incoming, self.outgoing)
+        self.records: Records | None = None
+        if _NATIVE:
+            self.records = new_records(address(ssl), address(self.incoming), address(self.outgoing))
         if self.is_client:
             lib.SSL_set_connect_state(ssl)
             if server_name:
@@ -111,7 +118,11 @@ class TlsTransportSocket(TransportSocket):
         state = self.state
         if state == _FAILED:
             return
-        lib.BIO_write(self.incoming, data, len(data))
+        records = self.records
+        if records is not None:
+            records.feed(data)
+        else:
+            lib.BIO_write(self.incoming, data, len(data))
         if state == _HANDSHAKE:
             self.heard += len(data)
             self._handshake()
@@ -189,6 +200,18 @@ class TlsTransportSocket(TransportSocket):
         """Encrypt and send. False: the connection has failed."""
         ssl = self.ssl
         size = len(data)
+        records = self.records
+        if records is not None:
+            reached = 0
+            while reached < size:
+                reached = records.write(data, reached)
+                if reached < 0:
+                    self._broken(take_errors())
+                    return False
+                self._flush()
+                if not self._is_open():
+                    return False
+            return True
         if size <= WRITE_CHUNK:
             if lib.SSL_write(ssl, data, size) != size:
                 self._broken(take_errors())
@@ -210,6 +233,12 @@ class TlsTransportSocket(TransportSocket):
 
     def _flush(self) -> None:
         """Hand what OpenSSL has to say to the wire, in as few pieces as the buffer allows."""
+        records = self.records
+        if records is not None:
+            taken = records.take()
+            if taken and self.callbacks is not None:
+                self.callbacks.raw_write(taken)
+            return
         while True:
             size = lib.BIO_read(self.outgoing, WRITE_BUFFER, WRITE_SIZE)
             if size <= 0 or self.callbacks is None:
@@ -307,6 +336,23 @@ class TlsTransportSocket(TransportSocket):
 
     def _read(self) -> None:
         """Decrypt all that has come, and deliver it in pieces of at most the buffer's size."""
+        records = self.records
+        if records is None:
+            self._read_by_cffi()
+            return
+        data = records.read()
+        while records.error == 0:
+            receiver = self._receiver()
+            if receiver is None:
+                return
+            receiver.deliver(data, False)
+            # The receiver may have closed the connection.
+            if not self._is_open():
+                return
+            data = records.read()
+        self._end_read(data, records.error)
+
+    def _read_by_cffi(self) -> None:
         ssl = self.ssl
         filled = 0
         while True:
@@ -327,8 +373,11 @@ class TlsTransportSocket(TransportSocket):
                 continue
             error = lib.SSL_get_error(ssl, size)
             break
-        data = ffi.buffer(READ_BUFFER, filled)[:] if filled else b""
-        if self.keep_session and filled:
+        self._end_read(ffi.buffer(READ_BUFFER, filled)[:] if filled else b"", error)
+
+    def _end_read(self, data: bytes, error: int) -> None:
+        """The last piece, and why there is no more."""
+        if self.keep_session and data:
             # The server's tickets come before its first answer.
             self.keep_session = False
             self.factory.remember_session(self)
