@@ -17,14 +17,18 @@ LISTENING: Final = "STATE_LISTENING"
 class SocketAddressConfig:
     """An address to bind: where, and how it is to be opened."""
 
-    __slots__ = ("address", "ipv4_compat", "mode", "protocol")
+    __slots__ = ("address", "ipv4_compat", "mode", "network_namespace", "protocol")
 
-    def __init__(self, address: Address, ipv4_compat: bool = False, mode: int = 0) -> None:
+    def __init__(
+        self, address: Address, ipv4_compat: bool = False, mode: int = 0, network_namespace: str = ""
+    ) -> None:
         self.address = address
         # An IPv6 socket that takes IPv4 connections, too.
         self.ipv4_compat = ipv4_compat
         # Permission bits of a Unix socket; 0 leaves them to the umask.
         self.mode = mode
+        # File of the network namespace that the socket is opened in; empty: this process' own.
+        self.network_namespace = network_namespace
         self.protocol = address.protocol
 
     def __repr__(self) -> str:
@@ -61,7 +65,7 @@ def read_bind_address(view: View) -> SocketAddressConfig:
                 "Only IPv6 address '::' or valid IPv4-mapped IPv6 address can set ipv4_compat: " + address.text,
                 "ipv4_compat",
             )
-        return SocketAddressConfig(address, compat)
+        return SocketAddressConfig(address, compat, network_namespace=given.text("network_namespace_filepath"))
     raise view.error("address must be a socket_address or a pipe")
 
 

@@ -16,6 +16,7 @@ from typing import Final
 
 from outrider.data.address import KIND_PIPE, Address, from_sockname
 from outrider.network.address_config import BOUND, LISTENING, PREBIND, ConfiguredOption, SocketAddressConfig
+from outrider.network.network_namespace import network_namespace
 
 IP_FREEBIND: Final = 15
 IP_TRANSPARENT: Final = getattr(socket, "IP_TRANSPARENT", 19)
@@ -52,7 +53,9 @@ class ListenSocketSettings:
     def place(self) -> str:
         """What is bound: no two listeners may have the same. TCP and UDP do not meet."""
         address = self.address.address
-        return address.text + "/udp" if address.protocol == "UDP" else address.text
+        place = address.text + "/udp" if address.protocol == "UDP" else address.text
+        namespace = self.address.network_namespace
+        return f"{place}@{namespace}" if namespace else place
 
     def key(self) -> tuple[object, ...]:
         """Equal for settings that open the same sockets."""
@@ -83,8 +86,9 @@ class ListenSocket:
             return
         single = not settings.reuse_port or self.address.kind == KIND_PIPE
         try:
-            for _ in range(1 if single else max(count, 1)):
-                self.sockets.append(self._open((not single and count > 1) or settings.reuse_port))
+            with network_namespace(settings.address.network_namespace):
+                for _ in range(1 if single else max(count, 1)):
+                    self.sockets.append(self._open((not single and count > 1) or settings.reuse_port))
         except OSError as error:
             self.close()
             reason = os.strerror(error.errno) if error.errno else str(error)

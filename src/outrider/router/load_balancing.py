@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from outrider.data.filter_state import StringState
 from outrider.data.header_map import RequestHeaderMap
 from outrider.network.proxy_protocol import options_for
+from outrider.network.shared_options import with_filter_state
 from outrider.network.transport_socket import TransportSocketOptions
 from outrider.upstream.load_balancer_context import LoadBalancerContext
 from outrider.upstream.priority_load import PriorityLoad
@@ -114,6 +115,12 @@ class RouterContext(LoadBalancerContext):
         named: TransportSocketOptions | None = None
         if info.auto_sni or info.auto_san_validation:
             named = self._named_options(router.headers, info)
+        own = router.manager.stream_info.filter_state
+        shared = router.manager.connection.info.filter_state
+        if shared is not None:
+            named = with_filter_state(shared, named)
+        if own is not None:
+            named = with_filter_state(own, named)
         if info.transport_socket_matcher.names_client:
             facts = router.manager.connection.info
             return options_for(facts.filter_state, facts.remote_address, facts.local_address, [], named)

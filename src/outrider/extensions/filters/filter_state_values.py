@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _FACTORIES: Final = frozenset((
     "envoy.string", "envoy.hashable_string", "envoy.tcp_proxy.cluster", "envoy.tcp_proxy.disable_tunneling",
     "envoy.tcp_proxy.per_connection_idle_timeout_ms", "envoy.upstream.dynamic_host", "envoy.upstream.dynamic_port",
-    "envoy.network.transport_socket.original_dst_address",
+    "envoy.network.transport_socket.original_dst_address", "envoy.network.upstream_server_name",
+    "envoy.network.upstream_subject_alt_names", "envoy.network.application_protocols",
 ))  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from outrider.network.connection import Connection
 from outrider.network.filter import NetworkFilter
 from outrider.network.filter_registry import NETWORK_FILTERS, NetworkFilterFactory
 from outrider.network.proxy_protocol import Tlv, options_for, read_tlvs
+from outrider.network.shared_options import with_filter_state
 from outrider.network.tcp_proxy import TcpProxy
 from outrider.network.tcp_proxy_settings import (
     CONNECT_IMMEDIATE,
@@ -102,7 +103,8 @@ class TcpContext(LoadBalancerContext):
 
     def transport_socket_options(self) -> TransportSocketOptions | None:
         info = self.proxy.connection.info
-        return options_for(info.filter_state, info.remote_address, info.local_address, self.tlvs)
+        named = with_filter_state(info.filter_state, None)
+        return options_for(info.filter_state, info.remote_address, info.local_address, self.tlvs, named)
 
 
 class Attempt(TcpPoolCallbacks):
