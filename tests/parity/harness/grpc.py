@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from google.protobuf import text_format
 from google.protobuf.descriptor import ServiceDescriptor
@@ -23,16 +24,24 @@ class ScriptedGrpc:
         self.name = name
         self.server = GrpcTestServer()
         self.port = self.server.port
-        self._from = 0
+        # Messages that each call had when the case began.
+        self._before: dict[int, int] = {}
 
     def play(self, answers: Mapping[str, GrpcAnswer]) -> None:
-        """From now on. Calls made before are no longer shown."""
+        """From now on. What was received before is no longer shown. Calls that go on keep what they were told to do."""
         self.server.behaviours = {path: behaviour_of(answer) for path, answer in answers.items()}
-        self._from = len(self.server.calls)
+        self._before = {id(call): len(call.messages) for call in self.server.calls}
 
-    def report(self, settle: bool = False) -> str:
-        """The calls since `play`."""
-        return "\n".join(call_text(call) for call in list(self.server.calls)[self._from :])
+    def report(self) -> str:
+        """The calls since `play`, and what older ones have received."""
+        texts: list[str] = []
+        for call in list(self.server.calls):
+            known = self._before.get(id(call))
+            if known is None:
+                texts.append(call_text(call))
+            elif len(call.messages) > known:
+                texts.append(f"[{call.path}, continued]\n{messages_text(call, known)}")
+        return "\n".join(texts)
 
     def close(self) -> None:
         self.server.stop()
@@ -71,16 +80,24 @@ def method_input(path: str) -> str:
         return ""
 
 
-def call_text(call: Received, skip: Callable[[str], bool] | None = None) -> str:
+def call_text(call: Received) -> str:
     fields = sorted(f"{key}: {value}" for key, value in call.metadata if key != "user-agent")
-    lines = [f"[{call.path}]", *fields]
+    return "\n".join([f"[{call.path}]", *fields, messages_text(call, 0)])
+
+
+def messages_text(call: Received, start: int) -> str:
+    lines: list[str] = []
     type_name = method_input(call.path)
-    for message in list(call.messages):
+    for message in list(call.messages)[start:]:
         lines.append("-- message")
         if not type_name:
             lines.append(message.hex())
             continue
-        decoded = api.new(type_name)
+        decoded: Any = api.new(type_name)
         decoded.ParseFromString(message)
+        if "identifier" in decoded.DESCRIPTOR.fields_by_name and decoded.HasField("identifier"):
+            # Who we are and what we can do is another matter.
+            for field in ("extensions", "user_agent_build_version", "user_agent_name"):
+                decoded.identifier.node.ClearField(field)
         lines.append(text_format.MessageToString(decoded, descriptor_pool=api.pool()).rstrip())
     return "\n".join(lines)
