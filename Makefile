@@ -4,7 +4,7 @@ PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
 ARGS ?=
 
-.PHONY: help run test unit pure parity corpus check bench profile build setup clean format
+.PHONY: help run test unit pure parity corpus check bench profile guard build setup clean format
 
 help:
 	@echo 'make run      install everything, start the quick-start configuration and print the URLs to open'
@@ -14,6 +14,7 @@ help:
 	@echo 'make corpus   verdicts on the corpus of real configurations, as a table'
 	@echo 'make bench    CPU per request beside the real Envoy (and nginx), as ratios'
 	@echo 'make profile  where the time goes'
+	@echo 'make guard    instructions per request against the recorded budget'
 	@echo 'make build    build and install into .venv only'
 
 build:
@@ -62,6 +63,9 @@ bench:
 profile:
 	@tools/setup.sh bench
 	$(PY) -m benchmarks.profile $(ARGS)
+
+guard: setup
+	$(PY) -m benchmarks.guard $(ARGS)
 
 clean:
 	rm -rf build .cache .mypy_cache .ruff_cache .pytest_cache

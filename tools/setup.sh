@@ -3,7 +3,7 @@
 #
 #   tools/setup.sh run     everything to run Outrider
 #   tools/setup.sh test    that, and everything the tests need (nginx, the real Envoy in a venv of its own)
-#   tools/setup.sh bench   that, and the load generator
+#   tools/setup.sh bench   that, and the load generators and the plotter
 set -eu
 cd "$(dirname "$0")/.."
 mode="${1:-run}"
@@ -28,12 +28,14 @@ case "$mode" in
 test | bench)
     need nginx nginx-light
     need openssl openssl
+    # Counts instructions for the guard of benchmarks/guard.py.
+    need valgrind valgrind
     ;;
 esac
 case "$mode" in
 bench)
     need wrk wrk
-    need valgrind valgrind
+    need h2load nghttp2-client
     ;;
 esac
 if [ -n "$missing" ]; then
@@ -62,6 +64,11 @@ if [ ! -f "$lock" ]; then
     .venv/bin/python -m pip install -q -r requirements-dev.lock
     rm -f .venv/.lock-*
     touch "$lock"
+fi
+
+# Plots only: not worth a place in the lock file.
+if [ "$mode" = bench ] && ! .venv/bin/python -c 'import matplotlib' 2>/dev/null; then
+    .venv/bin/python -m pip install -q 'matplotlib>=3.8' || say "no matplotlib: no plot"
 fi
 
 # --- the real Envoy: descriptors of its API at build time, the oracle of the parity tests ---
