@@ -174,6 +174,8 @@ CASES: list[Row] = [
     ("continuation", "main", [START + frame(1, 1, 1, block(path="/direct")[:9]) + frame(9, 0, 1, block(path="/direct")[9:12]) + frame(9, 4, 1, block(path="/direct")[12:])], 0.4),
     ("priority_fields", "main", [START + frame(1, 0x25, 1, bytes(4) + b"\x10" + block(path="/direct"))], 0.4),
     ("unknown_frame", "main", [START + frame(77, 0, 0, b"abc") + request(path="/direct")], 0.4),
+    ("goaway_by_client", "main", [START + frame(7, 0, 0, bytes(8)), 0.1, request(path="/direct")], 0.4),
+    ("goaway_by_client_between", "main", [START + request(1, path="/direct") + frame(7, 0, 0, bytes(8)) + request(3, path="/direct")], 0.4),
     ("ping", "main", [START + frame(6, 0, 0, b"12345678")], 0.3),
     ("zero_window", "main", [PREFACE + frame(4, 0, 0, b"\0\4\0\0\0\0") + request(path="/direct"), 0.3, frame(8, 0, 1, b"\0\0\0\x64")], 0.4),
     ("upload_beyond_the_window", "only", [START + request(end=False, method="POST") + frame(0, 0, 1, b"x" * 10000) * 6, 0.3, frame(0, 0, 1, b"x" * 10000) * 5 + frame(0, 1, 1, b"y")], 0.6),

@@ -94,6 +94,8 @@ class Http2Engine(ConnectionCallbacks):
         # Ids of streams to be reset once what was queued for them has been sent.
         self.resets: dict[int, int] = {}
         self.flood: CodecProtocolError | None = None
+        # GOAWAYs of our own will; what the library sends beyond them says that the peer broke the protocol.
+        self.goaways: int = 0
         # Streams that the session knows.
         self._active: int = 0
         self._resets: int = 0

@@ -86,7 +86,7 @@ class Http2ServerConnection(ServerConnection):
         if flood is not None:
             engine.flood = None
             raise flood
-        if not self.session.wants_read and not self.session.wants_write and self.connection.state == STATE_OPEN:
+        if self.session.goaways_sent > engine.goaways and self.connection.state == STATE_OPEN:
             # The library has ended the session for an error that it found itself.
             raise CodecProtocolError(
                 "The user callback function failed", "codec_error:The_user_callback_function_failed"
@@ -268,11 +268,13 @@ class Http2ServerConnection(ServerConnection):
     # --- the connection ---
 
     def shutdown_notice(self) -> None:
+        self.engine.goaways += 1
         self.session.shutdown_notice()
         self.flush()
 
     def go_away(self) -> None:
         self.stats.goaway_sent.inc()
+        self.engine.goaways += 1
         self.session.goaway(NO_ERROR)
         self.flush()
 
