@@ -61,6 +61,7 @@ class World:
         self.loop.run_until_complete(wait())
         view = view_of(API_SOURCE, ads, "ads_config") if ads is not None else None
         node = message_of("envoy.config.core.v3.Node", {"id": "me"})
+        self.context.server.node_id, self.context.server.node_cluster = "test-id", "test-cluster"
         self.sources = XdsSubscriptions(self.context, view, node, reject_unknown)
         self.run(self.sources.start)
 

@@ -62,6 +62,7 @@ class MainDiscovery:
             scope = context.root_scope.scope("cluster_manager.cds")
             self.cds = CdsApi(settings.cds_config, settings.cds_locator, self.sources, clusters, scope)
         self.lds: LdsApi | None = None
+        self.validating = options.mode == "validate"
         self.runtime: RuntimeDiscoveries | None = None
         self._cds_held = False
         clusters.control.on_warming = self._on_warming
@@ -79,6 +80,11 @@ class MainDiscovery:
         """The subscription to listeners, which the server waits for. Raises ConfigError."""
         settings = self.settings
         if settings.lds_config is None and not settings.lds_locator:
+            return
+        if self.validating:
+            # As Envoy: validation does not look at where listeners would come from.
+            if settings.lds_config is not None:
+                settings.lds_config.take()
             return
         scope = listeners.stats.scope.scope("lds")
         self.lds = LdsApi(settings.lds_config, settings.lds_locator, self.sources, listeners, scope)

@@ -75,6 +75,14 @@ class XdsSubscriptions(SubscriptionFactory):
     def subscribe(
         self, source: View | None, type_name: str, callbacks: SubscriptionCallbacks, scope: Scope, path_key: str = ""
     ) -> Subscription:
+        server = self.context.server
+        if not (server.node_id and server.node_cluster):
+            # Of files, too, as in Envoy.
+            raise _error(
+                source,
+                f"type.googleapis.com/{type_name}: node 'id' and 'cluster' are required. Set it either in 'node' config "
+                "or via --service-node and --service-cluster options.",
+            )
         if source is not None:
             # One version of the API is left.
             source.accept("resource_api_version")
