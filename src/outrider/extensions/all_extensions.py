@@ -7,6 +7,7 @@ from typing import Final
 
 EXTENSIONS: Final = (
     "access_loggers.extension_filters.cel",
+    "access_loggers.grpc_log",
     "clusters.aggregate",
     "clusters.composite",
     "clusters.dynamic_forward_proxy",

@@ -8,9 +8,9 @@ from __future__ import annotations
 import codecs
 from typing import TYPE_CHECKING, Any, Final
 
-from outrider.access_log.tls_ops import certificate_facts
 from outrider.config import api
 from outrider.data.address import KIND_INTERNAL, KIND_IP, Address
+from outrider.data.certificate import certificate_facts
 from outrider.data.header_map import RequestHeaderMap
 from outrider.data.stream_info import PROTOCOL_TEXT, ConnectionInfo, SslInfo, StreamInfo
 
