@@ -46,7 +46,9 @@ class World:
         self.store = Store()
         self.clusters = ClusterManager()
         logs = AccessLogManager(self.store)
-        self.context = FactoryContext(self.store, self.dispatcher, self.clusters, NO_RUNTIME, logs, None, ServerInfo())
+        server = ServerInfo()
+        server.node_id, server.node_cluster = "me", "ours"
+        self.context = FactoryContext(self.store, self.dispatcher, self.clusters, NO_RUNTIME, logs, None, server)
         control = ControlManager(self.context, ClusterDefaults(), self.clusters.apply_hosts)
         tree = xds_cluster(port)
         if not http2:

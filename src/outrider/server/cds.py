@@ -26,8 +26,12 @@ from outrider.server.pausing import paused
 from outrider.stats.metrics import Counter, Gauge
 from outrider.stats.store import Scope
 from outrider.upstream.control.eds_discovery import CLUSTER_LOAD_ASSIGNMENT
+from outrider.xds.api_types import LB_ENDPOINT, SECRET
 
 _log: Final = logging.getLogger("outrider.upstream")
+
+# What clusters ask for when they are made: one request for all of them.
+_HELD_BACK: Final = (CLUSTER_LOAD_ASSIGNMENT, LB_ENDPOINT, SECRET)
 
 
 class CdsApi(SubscriptionCallbacks):
@@ -81,7 +85,7 @@ class CdsApi(SubscriptionCallbacks):
         applied = changed = skipped = 0
         seen: set[str] = set()
         # Nearly all that is made here stays: to look for garbage meanwhile would double the time.
-        with paused_collector(), paused(self.subscriptions, (CLUSTER_LOAD_ASSIGNMENT,)):
+        with paused_collector(), paused(self.subscriptions, _HELD_BACK):
             for resource in added:
                 name = resource.view.text("name")
                 try:

@@ -33,6 +33,8 @@ _log: Final = logging.getLogger("outrider.upstream")
 ROUTE_TYPES: Final = (
     "envoy.config.route.v3.RouteConfiguration",
     "envoy.config.route.v3.ScopedRouteConfiguration",
+    "envoy.extensions.transport_sockets.tls.v3.Secret",
+    "envoy.config.listener.v3.FilterChain",
 )
 
 

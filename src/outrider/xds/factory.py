@@ -80,8 +80,8 @@ class XdsSubscriptions(SubscriptionFactory):
             # Of files, too, as in Envoy.
             raise _error(
                 source,
-                f"type.googleapis.com/{type_name}: node 'id' and 'cluster' are required. Set it either in 'node' config "
-                "or via --service-node and --service-cluster options.",
+                f"{api_types.type_url(type_name)}: node 'id' and 'cluster' are required. Set it either in 'node' "
+                "config or via --service-node and --service-cluster options.",
             )
         if source is not None:
             # One version of the API is left.

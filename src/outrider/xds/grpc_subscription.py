@@ -116,6 +116,7 @@ class _User(WatchUser):
         subscription.initial_fetch.done()
         began = time.monotonic()
         guarded_state(subscription.callbacks, resources, version)
+        subscription.stats.update_attempt.inc()
         subscription.stats.accepted(version, (time.monotonic() - began) * 1000)
         _log.debug(
             "gRPC config for %s accepted with %d resources with version %s",
@@ -129,6 +130,8 @@ class _User(WatchUser):
             return
         subscription = self.subscription
         subscription.initial_fetch.done()
+        # Before it is known whether it will be refused, which counts once more: Envoy's habit.
+        subscription.stats.update_attempt.inc()
         began = time.monotonic()
         try:
             subscription.callbacks.on_delta(added, removed, version)

@@ -39,7 +39,6 @@ class SubscriptionStats:
     def accepted(self, version: str, took_ms: float) -> None:
         """An update is in force."""
         self.update_success.inc()
-        self.update_attempt.inc()
         self.applied(version)
         self.update_duration.record(int(took_ms))
 
