@@ -8,6 +8,7 @@ from typing import Final
 EXTENSIONS: Final = (
     "access_loggers.extension_filters.cel",
     "access_loggers.grpc_log",
+    "access_loggers.open_telemetry",
     "clusters.aggregate",
     "clusters.composite",
     "clusters.dynamic_forward_proxy",
@@ -29,6 +30,7 @@ EXTENSIONS: Final = (
     "filters.network.ratelimit",
     "filters.network.rbac",
     "filters.network.set_filter_state",
+    "filters.network.redis_proxy",
     "filters.network.sni_cluster",
     "filters.network.sni_dynamic_forward_proxy",
     "filters.network.tcp_proxy",
