@@ -11,11 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tests.support.control_plane import ADS_YAML, Recorder, xds_cluster
 from tests.support.ports import free_port
 from tests.support.proxy_process import ProxyProcess
-
-import yaml
 
 CLUSTER = "envoy.config.cluster.v3.Cluster"
 ENDPOINTS = "envoy.config.endpoint.v3.ClusterLoadAssignment"
