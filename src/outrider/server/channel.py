@@ -2,8 +2,8 @@
 
 Over a socket pair a message is a head (size, number of descriptors) and a `marshal` of `(kind, request, payload)`;
 inline, where main and the worker share a loop, it is handed over in the next loop iteration. Both ends are trusted, and
-the payload is plain data (None, numbers, texts, bytes, tuples, lists, dicts). A request is answered at once by the other
-end's `on_request`. Descriptors (listening sockets) travel with their message.
+the payload is plain data (None, numbers, texts, bytes, tuples, lists, dicts). A request is answered at once by the
+other end's `on_request`. Descriptors (listening sockets) travel with their message.
 
 What comes in is worked off in slices, so that a burst of updates never keeps a worker from its connections.
 """

@@ -108,6 +108,12 @@ class MainClusters(ClusterListener, ClusterSource):
             cluster.apply_hosts(entry.control.snapshot())
         return cluster
 
+    def take_discovered(self, view: View, version: str) -> None:
+        self.control.add_or_update(view, version)
+
+    def drop_discovered(self, name: str) -> None:
+        self.control.remove(name)
+
     # --- what the workers hear ---
 
     def _publish(self, update: HostsUpdate) -> None:
@@ -203,6 +209,7 @@ class WorkerClusters(ClusterSource):
         deferred = DeferredCluster(packed, plain)
         if not self.manager.made(name):
             self.deferred[name] = deferred
+            self.manager.announce(name)
             return
         old = self.manager.get(name)
         before = self._on_close.pop(name, [])

@@ -99,7 +99,7 @@ def chains_by_message(config: ListenerConfig) -> dict[bytes, FilterChain]:
 
 
 def split_chains(old: ListenerConfig, new: ListenerConfig) -> list[FilterChain]:
-    """After an update in place: the chains that the new configuration has not taken over. They stay with the old one."""
+    """After an update in place: the chains that the new configuration has not taken over. The old one keeps them."""
     kept = set(map(id, new.chains))
     dropped = [chain for chain in old.chains if id(chain) not in kept]
     old.chains = dropped

@@ -179,6 +179,9 @@ class MainListeners:
         entry.packed, entry.version_info, entry.added_via_api = packed, version_info, True
         entry.init_manager = init_manager
         entry.in_place = in_place
+        if active is not None and in_place:
+            # As in Envoy: what is updated in place shows the version that it had.
+            entry.version_info = active.version_info
         try:
             if context.support is not None:
                 context.support.check(view)

@@ -11,7 +11,7 @@ from outrider.config.subscription import SubscriptionFactory
 
 @contextmanager
 def paused(subscriptions: SubscriptionFactory, type_names: Sequence[str]) -> Iterator[None]:
-    """Streams ask for nothing new of these types meanwhile; then once for all. Sources without streams need no pause."""
+    """Streams ask for nothing new of these types meanwhile, then once for all. Other sources need no pause."""
     source: Any = subscriptions
     pause = getattr(source, "pause", None)
     if pause is None:

@@ -1,7 +1,8 @@
 """Discovered resources on their way from main to the workers.
 
-Main subscribes and lets its own callbacks build each resource first. What they have accepted is kept here and sent to the
-workers, whose subscriptions (`server.worker_subscriptions`) see the same resources. A worker that starts later gets all.
+Main subscribes and lets its own callbacks build each resource first. What they have accepted is kept here and sent to
+the workers, whose subscriptions (`server.worker_subscriptions`) see the same resources. A worker that starts later gets
+all.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ class RelaySubscriptions(SubscriptionFactory):
     def __init__(self, inner: SubscriptionFactory) -> None:
         self.inner = inner
         self.tables: dict[RelayKey, RelayTable] = {}
+        # All that are not closed, started or not.
+        self.made: dict[RelayKey, list[RelaySubscription]] = {}
         self.send: Callable[[str, Any], None] | None = None
 
     def subscribe(
@@ -70,6 +73,7 @@ class RelaySubscriptions(SubscriptionFactory):
     ) -> Subscription:
         relay = RelaySubscription(self, relay_key(source, type_name, path_key), callbacks)
         relay.inner = self.inner.subscribe(source, type_name, relay, scope, path_key)
+        self.made.setdefault(relay.key, []).append(relay)
         return relay
 
     def snapshot(self) -> list[tuple[RelayKey, int, list[PlainResource], list[str], str]]:
@@ -82,6 +86,9 @@ class RelaySubscriptions(SubscriptionFactory):
 
     def request_on_demand(self, key: RelayKey, names: list[str]) -> None:
         """A worker wants further resources."""
+        for each in self.made.get(key, []):
+            if each.callbacks.on_demand(names):
+                return
         table = self.tables.get(key)
         if table is None or not table.users:
             return
@@ -90,8 +97,7 @@ class RelaySubscriptions(SubscriptionFactory):
             if any(concerns(key[0], user.names, name, ()) for name in names):
                 chosen = user
                 break
-        if not chosen.callbacks.on_demand(names):
-            chosen.request_on_demand(names)
+        chosen.request_on_demand(names)
 
     def table(self, key: RelayKey) -> RelayTable:
         found = self.tables.get(key)
@@ -107,6 +113,10 @@ class RelaySubscriptions(SubscriptionFactory):
 
     def leave(self, user: RelaySubscription) -> None:
         """A user has gone: what nobody else asks for is forgotten, here and in the workers."""
+        made = self.made[user.key]
+        made.remove(user)
+        if not made:
+            del self.made[user.key]
         table = self.tables.get(user.key)
         if table is None or user not in table.users:
             return

@@ -35,7 +35,8 @@ Opened = list[tuple[Address, socket.socket, int]]
 
 
 class WorkerListeners:
-    """By number. What must wait (the loop's servers are started by coroutines) is done in the order in which it came."""
+    """By number. What must wait (the loop's servers are started by coroutines) is done in the order in which it came.
+    """
 
     def __init__(self, built: list[ListenerEntry], context: FactoryContext, monitor_limit: int | None) -> None:
         self.context = context

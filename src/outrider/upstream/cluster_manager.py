@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mypy_extensions import mypyc_attr
 
 if TYPE_CHECKING:
+    from outrider.config.view import View
     from outrider.upstream.cluster import Cluster
     from outrider.upstream.hosts_update import HostsUpdate
 
@@ -21,6 +22,9 @@ class ClusterCallbacks:
     def on_cluster_removed(self, name: str) -> None:
         """Gone; its streams go on."""
 
+    def on_cluster_available(self, name: str) -> None:
+        """`get` finds a cluster of that name from now on, be it made already or not."""
+
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class ClusterSource:
@@ -33,6 +37,12 @@ class ClusterSource:
     def make(self, name: str) -> Cluster | None:
         """The cluster, with its hosts; None when there is none."""
         raise NotImplementedError
+
+    def take_discovered(self, view: View, version: str) -> None:
+        """In main: a cluster that was discovered on demand. Raises ConfigError."""
+
+    def drop_discovered(self, name: str) -> None:
+        """In main: the source says that there is no such cluster (any more)."""
 
 
 class ClusterManager:
@@ -77,6 +87,13 @@ class ClusterManager:
             old.drain()
         for callbacks in list(self._callbacks):
             callbacks.on_cluster_added(cluster)
+        if old is None:
+            self.announce(name)
+
+    def announce(self, name: str) -> None:
+        """A cluster of that name is there, perhaps only in `source`."""
+        for callbacks in list(self._callbacks):
+            callbacks.on_cluster_available(name)
 
     def remove(self, name: str) -> bool:
         """Take a cluster away; False when there was none. Its connections drain."""

@@ -15,6 +15,7 @@ from outrider.upstream.control.cluster_control import ClusterControl
 from outrider.upstream.control.control_host import ControlHost
 from outrider.upstream.host import (
     ACTIVE_HC_TIMEOUT,
+    DEGRADED,
     DEGRADED_ACTIVE_HC,
     DEGRADED_EDS_HEALTH,
     DEGRADED_OUTLIER_DETECTION,
@@ -23,10 +24,9 @@ from outrider.upstream.host import (
     FAILED_ACTIVE_HC,
     FAILED_EDS_HEALTH,
     FAILED_OUTLIER_CHECK,
+    HEALTHY,
     PENDING_ACTIVE_HC,
     PENDING_DYNAMIC_REMOVAL,
-    DEGRADED,
-    HEALTHY,
     UNHEALTHY,
     health_flags_text,
 )

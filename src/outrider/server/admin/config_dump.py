@@ -94,11 +94,10 @@ class ConfigDumpHandler:
                 stamp(entry.last_updated, updated)
         dynamic = self.state.dynamic_listeners()
         fill_listeners(listeners, dynamic, pattern)
-        for each in (*dynamic.active, *dynamic.warming):
+        for each in (*dynamic.active, *dynamic.warming, *dynamic.draining):
             managers += [(manager, each.last_updated_s) for manager in connection_managers(each.config.view.proto)]
         dumps = [bootstrap, clusters]
-        if self._is_shown(ECDS_FILTERS):
-            dumps.append(self._tracked(ECDS_FILTERS, pattern))
+        dumps += [self._tracked(kind, pattern) for kind in ECDS_FILTERS if self._is_shown(kind)]
         if include_eds:
             dumps.append(self._endpoints(pattern))
         dumps.append(listeners)

@@ -16,16 +16,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from outrider.config import api
-
 ROUTES: Final = "routes"
 SCOPED_ROUTES: Final = "scoped_routes"
 SECRETS: Final = "secrets"
-ECDS_FILTERS: Final = "ecds_filters"
+# A dump for each kind of place, in this order.
+ECDS_FILTERS: Final = ("ecds_http_filter", "ecds_network_filter", "ecds_tcp_listener_filter")
 
 # Kind -> the message of `envoy.admin.v3` that it fills.
 MESSAGES: Final = {
-    ECDS_FILTERS: "envoy.admin.v3.EcdsConfigDump",
+    **dict.fromkeys(ECDS_FILTERS, "envoy.admin.v3.EcdsConfigDump"),
     ROUTES: "envoy.admin.v3.RoutesConfigDump",
     SCOPED_ROUTES: "envoy.admin.v3.ScopedRoutesConfigDump",
     SECRETS: "envoy.admin.v3.SecretsConfigDump",

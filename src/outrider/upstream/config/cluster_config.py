@@ -60,6 +60,8 @@ class ClusterConfig:
         self.name = name
         self.observability_name = name
         self.discovery: str = STATIC
+        # Arguments of AUTH for connections of the Redis proxy (RedisProtocolOptions).
+        self.redis_auth: list[bytes] | None = None
         # A cluster of a kind of its own (upstream.cluster_type).
         self.custom: ClusterType | None = None
         self.assignment: LoadAssignment = LoadAssignment()

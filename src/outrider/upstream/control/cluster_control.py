@@ -111,7 +111,6 @@ class ClusterControl:
 
     def set_hosts(self, hosts: list[ControlHost]) -> None:
         """The hosts there are now, each once. Those that vanished are dropped, or kept while checks still pass."""
-        config = self.info.config
         stats = self.info.stats
         fresh = {host.key: host for host in hosts}
         keeps: list[ControlHost] = []
