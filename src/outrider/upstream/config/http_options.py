@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from outrider.config.data_source import read_data_source
 from outrider.config.view import View
 from outrider.http.http1.settings import Http1Settings
 from outrider.http.http2.settings import Http2Settings
@@ -20,6 +21,7 @@ TCP_OPTIONS_NAME: Final = "envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions"
 # Names that older versions used.
 _HTTP_NAMES: Final = (HTTP_OPTIONS_NAME, "envoy.upstreams.http.http_protocol_options")
 _TCP_NAMES: Final = (TCP_OPTIONS_NAME, "envoy.upstreams.tcp.tcp_protocol_options")
+_REDIS_NAME: Final = "envoy.filters.network.redis_proxy"
 _CODEC_FILTER: Final = "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"
 
 # Envoy's default for upstream connections: one hour.
@@ -41,6 +43,8 @@ def read_http_options(view: View, config: ClusterConfig) -> None:
             idle = each.millis("idle_timeout")
             if idle is not None:
                 config.tcp_idle_timeout_ms = idle
+        elif name == _REDIS_NAME:
+            config.redis_auth = _redis_auth(each)
         else:
             raise view.error(
                 "Didn't find a registered network or http filter or protocol options implementation for name: "
@@ -64,6 +68,17 @@ def read_http_options(view: View, config: ClusterConfig) -> None:
                 "max_requests_per_connection",
             )
         config.max_requests_per_connection = older_requests
+
+
+def _redis_auth(view: View) -> list[bytes] | None:
+    """Arguments of AUTH, from RedisProtocolOptions. Raises ConfigError."""
+    found: list[bytes] = []
+    for field in ("auth_username", "auth_password"):
+        source = view.message(field)
+        text = b"" if source is None else read_data_source(source)
+        if text:
+            found.append(text)
+    return found or None
 
 
 def _read_older(view: View, config: ClusterConfig) -> None:
