@@ -218,6 +218,6 @@ def test_dump() -> None:
     subscriptions.made[0].send(extension(5), version="v2")
     dump: Any = api.new("envoy.admin.v3.EcdsConfigDump")
     assert context.config_tracker is not None
-    context.config_tracker.fill(ECDS_FILTERS, dump, lambda name: True)
+    context.config_tracker.fill(ECDS_FILTERS[0], dump, lambda name: True)
     [entry] = dump.ecds_filters
     assert entry.version_info == "v2" and entry.ecds_filter.type_url.endswith("TypedExtensionConfig")

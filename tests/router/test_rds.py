@@ -255,7 +255,7 @@ def test_virtual_hosts_come_and_go() -> None:
     assert routed(routes, "one") == "to201" and routed(routes, "two") == "to202"
     hosts.send_delta(virtual_host("one", 203), removed=["r/two"])
     assert routed(routes, "one") == "to203" and routed(routes, "two") == "" and routed(routes, "fixed") == "to200"
-    assert counter(context, "http.h.vhds.r.config_reload") == 2
+    assert counter(context, "http.h.rds.vhds.r.config_reload") == 2
     with pytest.raises(ConfigError):
         hosts.send_delta(resource(HOST, {"name": "bad", "domains": ["fixed"]}, "r/bad"))
     assert routed(routes, "one") == "to203"

@@ -33,9 +33,8 @@ F = TypeVar("F")
 class DiscoveredExtension(DiscoveredResource):
     """One extension's configuration from one source."""
 
-    dump_kind = "ecds_filters"
-
     def __init__(self, context: FactoryContext, source: View, name: str, kind: str, key: str) -> None:
+        self.dump_kind = f"ecds_{kind}"
         context = context.owned_by([])
         scope = context.root_scope.scope(f"extension_config_discovery.{kind}.{name}")
         super().__init__(context, source, EXTENSION, name, scope, key, f"FilterConfigSubscription init {name}")

@@ -69,8 +69,6 @@ class StaticSecret(Secret):
 class DiscoveredSecret(DiscoveredResource, Secret):
     """One that a source delivers."""
 
-    dump_kind = "secrets"
-
     def __init__(self, context: FactoryContext, source: View, name: str, kind: str, key: str) -> None:
         context = context.owned_by([])
         scope = context.root_scope.scope(f"sds.{name}")
@@ -82,6 +80,10 @@ class DiscoveredSecret(DiscoveredResource, Secret):
         self._watches: list[FileWatch] = []
         # Contents of the files that the secret names, as they were used last.
         self._files: dict[str, bytes] = {}
+        if context.config_tracker is not None and "secrets dump" not in context.singletons:
+            # One for all, so that they come by kind.
+            context.singletons["secrets dump"] = dump = _SecretsDump(context)
+            context.config_tracker.add("secrets", dump.show)
 
     @property
     def discovered(self) -> bool:
@@ -162,12 +164,13 @@ class DiscoveredSecret(DiscoveredResource, Secret):
         if not names:
             return
         self._files = _contents(names)
-        folders = {os.path.dirname(name) or "." for name in names}
+        # For each file, as Envoy does: `key_rotation_failed` counts that often.
+        folders = [os.path.dirname(name) or "." for name in names]
         directory = view.message("watched_directory") if view.knows("watched_directory") else None
         if directory is not None:
-            folders = {directory.text("path")}
+            folders = [directory.text("path")]
         watches = _file_watches(self.context)
-        for folder in sorted(folders):
+        for folder in folders:
             try:
                 self._watches.append(watches.watch(folder, "", self._files_moved))
             except OSError as error:
@@ -192,6 +195,20 @@ class DiscoveredSecret(DiscoveredResource, Secret):
             self.key_rotation_failed.inc()
             return
         self._files = files
+
+
+class _SecretsDump:
+    """All discovered secrets in /config_dump."""
+
+    def __init__(self, context: FactoryContext) -> None:
+        self.context = context
+
+    def show(self, dump: Any, matches: Callable[[str], bool]) -> None:
+        secrets = known_resources(self.context, DiscoveredSecret).values()
+        for kind in _KINDS:
+            for secret in secrets:
+                if secret.kind == kind:
+                    secret.show(dump, matches)
 
 
 def _empty(secret: View, kind: str) -> Any:

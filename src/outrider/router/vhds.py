@@ -41,7 +41,8 @@ class VirtualHostDiscovery(SubscriptionCallbacks):
         kind = own.enum("api_type") if own is not None else source.which("config_source_specifier")
         if kind not in ("ads", "DELTA_GRPC", "AGGREGATED_DELTA_GRPC"):
             raise ConfigError("vhds: only 'DELTA_GRPC' is supported as an api_type.")
-        self.scope = context.root_scope.scope(f"{stat_prefix}vhds.{name}")
+        self.scope = context.root_scope.scope(f"{stat_prefix}rds.vhds.{name}")
+        self.scope.counter("update_empty")
         self.config_reload = self.scope.counter("config_reload")
         self.config_reload_time_ms = self.scope.gauge("config_reload_time_ms", accumulate=False)
         # Serialized virtual hosts by the name of their resource, as they came.
@@ -89,9 +90,9 @@ class VirtualHostDiscovery(SubscriptionCallbacks):
         if hosts != self.hosts:
             config = self._merged(None, self._base, hosts)
             self.hosts = hosts
-            self.config_reload.inc()
-            self.config_reload_time_ms.set(int(time.time() * 1000))
             self.owner.put_in_force(config)
+        self.config_reload.inc()
+        self.config_reload_time_ms.set(int(time.time() * 1000))
         self._answered()
         for resource in added:
             self.waiters.tell([resource.name, *resource.aliases], self.name, bool(resource.packed))

@@ -14,6 +14,7 @@ MAIN_ROOTS: Final = frozenset(
         "cluster_manager",
         "config",
         "control_plane",
+        "extension_config_discovery",
         "hds_delegate",
         "listener_manager",
         "main_thread",

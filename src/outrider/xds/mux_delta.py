@@ -16,6 +16,7 @@ from outrider.config import api
 from outrider.config.errors import ConfigError
 from outrider.config.load import LoadPolicy
 from outrider.config.subscription import CONNECTION_FAILURE, UPDATE_REJECTED, Resource
+from outrider.config.view import View
 from outrider.xds.delta_state import DeltaState
 from outrider.xds.mux import WILDCARD, Decoding, Mux, Ttl, Watch, WatchUser, set_error, shown
 from outrider.xds.resource import Entry
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from outrider.event.dispatcher import Dispatcher
 
 _log: Final = logging.getLogger("outrider.config")
+
+VIRTUAL_HOST: Final = "envoy.config.route.v3.VirtualHost"
 
 
 class Ack:
@@ -76,6 +79,9 @@ class DeltaType:
     def interested(self, name: str) -> list[Watch]:
         """Who wants a resource of that name."""
         named = self.by_name.get(name)
+        if named is None and self.type_name == VIRTUAL_HOST:
+            # `<route configuration>/<host>`: who asks for the route configuration's hosts wants them all.
+            named = self.by_name.get(name.rpartition("/")[0])
         if named is None:
             return list(self.wildcard_watches)
         return [*self.wildcard_watches, *(watch for watch in named if watch not in self.wildcard_watches)]
@@ -103,6 +109,9 @@ class DeltaMux(Mux):
     def update_watch(self, watch: Watch, names: Iterable[str]) -> None:
         kind = self.types[watch.type_name]
         added, removed = kind.change(watch, frozenset(names))
+        if kind.type_name == VIRTUAL_HOST:
+            # These are names of route configurations, not of resources: the request says none.
+            added, removed = [], []
         kind.state.change_interest(added, removed)
         if kind.state.request_pending():
             self.send_all()
@@ -112,6 +121,8 @@ class DeltaMux(Mux):
         if watch not in kind.watches:
             return
         _, removed = kind.change(watch, frozenset())
+        if kind.type_name == VIRTUAL_HOST:
+            removed = []
         kind.wildcard_watches.pop(watch, None)
         del kind.watches[watch]
         if self._closed:
@@ -213,9 +224,14 @@ class DeltaMux(Mux):
         added_for: dict[Watch, list[Resource]] = {}
         removed_for: dict[Watch, list[str]] = {}
         for entry in entries:
-            if entry.resource is not None:
+            resource = entry.resource
+            if resource is None and kind.type_name == VIRTUAL_HOST:
+                # The answer to who asked for a host on demand: there is none.
+                nothing = View(api.new(VIRTUAL_HOST))
+                resource = Resource(entry.name, entry.version, VIRTUAL_HOST, b"", nothing, entry.aliases)
+            if resource is not None:
                 for watch in self._interested(kind, entry):
-                    added_for.setdefault(watch, []).append(entry.resource)
+                    added_for.setdefault(watch, []).append(resource)
         for name in removed:
             for watch in kind.interested(name):
                 removed_for.setdefault(watch, []).append(name)

@@ -15,6 +15,7 @@ from outrider.config.init_manager import InitManager
 from outrider.config.subscription import FETCH_TIMEOUT
 from outrider.event.dispatcher import Dispatcher
 from outrider.network.tls.factory import TlsFactory
+from outrider.network.tls.secrets import NOT_READY
 from outrider.server.admin.config_tracker import SECRETS
 from outrider.server.certificates import certificate_trees
 from tests.network.tls.bench import Context, End, Peer, client, inline, pair, pump, secrets, server, shake, ssl_client
@@ -62,7 +63,7 @@ def test_certificate_comes_and_is_replaced() -> None:
     end.begin()
     assert end.failure is None
     end.feed(b"\x16")
-    assert end.failure == "" and not end.connected
+    assert end.failure == NOT_READY and not end.connected
     assert counter(context, SERVER + "downstream_context_secrets_not_ready") == 1
     assert certificate_trees([factory]) == []
     subscription.send({"name": "cert", "tls_certificate": pair(ONE)})
@@ -150,7 +151,7 @@ def test_client_waits_for_all_its_secrets() -> None:
     subscriptions.made[0].send({"name": "default", "tls_certificate": pair(ONE)})
     end = End(factory)
     end.begin()
-    assert end.failure == ""
+    assert end.failure == NOT_READY
     assert counter(context, "client_ssl_socket_factory.upstream_context_secrets_not_ready") == 1
     subscriptions.made[1].send({"name": "ROOTCA", "validation_context": {"trusted_ca": inline(CA.pem)}})
     made = factory.context

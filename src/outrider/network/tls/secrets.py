@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from outrider.config.secrets import Secret, use_secret
 from outrider.network.transport_socket import TransportSocket, TransportSocketCallbacks
@@ -11,6 +11,9 @@ from outrider.network.transport_socket import TransportSocket, TransportSocketCa
 if TYPE_CHECKING:
     from outrider.config.view import View
     from outrider.factory_context import FactoryContext
+
+
+NOT_READY: Final = "TLS error: Secret is not supplied by SDS"
 
 
 class TlsSecrets:
@@ -63,7 +66,7 @@ class NotReadySocket(TransportSocket):
         callbacks = self._callbacks
         if callbacks is not None:
             self._callbacks = None
-            callbacks.transport_failed("")
+            callbacks.transport_failed(NOT_READY)
 
     def on_closed(self) -> None:
         self._callbacks = None
