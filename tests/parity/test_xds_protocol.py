@@ -131,15 +131,18 @@ def run(kind: str, folder: Path, api_type: str, scenario: Scenario, change: Chan
 
 def compare(
     kinds: Sequence[str], folder: Path, api_type: str, scenario: Scenario, change: Change | None = None,
-    in_any_order: bool = False,
+    in_any_order: bool = False, attempts: bool = True,
 ) -> list[str]:
-    """Runs a scenario on both sides. Returns Envoy's requests."""
+    """Runs a scenario on both sides. `attempts`: compare how often it was tried. Returns Envoy's requests."""
     with ThreadPoolExecutor(len(kinds)) as threads:
         futures = [threads.submit(run, kind, folder / kind, api_type, scenario, change) for kind in kinds]
         results = [future.result() for future in futures]
     first = results[0]
     for other in results[1:]:
         order = sorted if in_any_order else list
+        if not attempts:
+            for stats in (first[1], other[1]):
+                stats[:] = [each for each in stats if "update_attempt" not in each and "update_failure" not in each]
         diff = [*difflib.ndiff(order(first[0]), order(other[0])), *difflib.ndiff(first[1], other[1])]
         assert not [each for each in diff if each[0] != " "], "\n".join([*diff, other[2]])
     return first[0]
@@ -387,3 +390,39 @@ def test_the_node(kinds: list[str], tmp_path: Path) -> None:
         for node in nodes:
             del node.extensions[:]
         assert nodes[0] == nodes[1]
+
+
+def test_the_second_server(kinds: list[str], tmp_path: Path) -> None:
+    """The first is not there: the second is used, until it breaks off and the first is there."""
+    others: list[list[str]] = []
+
+    def both(plane: Recorder, proxy: ProxyProcess) -> None:
+        second = seconds[plane.port]
+        second.set_all({CLUSTER: [], LISTENER: []})
+        plane.set_all({CLUSTER: [static("a")], LISTENER: []})
+        proxy.wait_ready()
+        second.wait_for(lambda: second.acks(LISTENER))
+        plane.start()
+        second.stop()
+        plane.wait_for(lambda: plane.acks(LISTENER))
+        others.append([line(each) for each in second.requests()])
+
+    seconds: dict[int, Recorder] = {}
+
+    def change(config: dict[str, Any], plane: Recorder) -> None:
+        second = seconds[plane.port] = Recorder()
+        second.start()
+        plane.stop()
+        config["static_resources"]["clusters"].append(xds_cluster(second.port, "second"))
+        services = config["dynamic_resources"]["ads_config"]["grpc_services"]
+        services.append({"envoy_grpc": {"cluster_name": "second"}})
+        features = {"envoy.restart_features.xds_failover_support": True}
+        config["layered_runtime"] = {"layers": [{"name": "static", "static_layer": features}]}
+
+    try:
+        compare(kinds, tmp_path, "GRPC", both, change, attempts=False)
+        assert len(others[0]) == 4
+        assert all(each == others[0] for each in others)
+    finally:
+        for second in seconds.values():
+            second.stop()

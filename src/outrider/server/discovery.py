@@ -20,7 +20,6 @@ from outrider.server.lds import LdsApi
 from outrider.server.relay import RelaySubscriptions
 from outrider.xds.api_types import CLUSTER
 from outrider.xds.factory import XdsSubscriptions
-from outrider.xds.source import ApiSource
 
 if TYPE_CHECKING:
     from outrider.config.runtime_layers import RuntimeLoader
@@ -55,8 +54,8 @@ class MainDiscovery:
         context.subscriptions = self.relay
         clusters.control.subscriptions = self.sources
         clusters.load()
-        if settings.ads_config is not None:
-            ApiSource(settings.ads_config).check_clusters(clusters.is_primary)
+        if self.sources.ads_source is not None:
+            self.sources.ads_source.check_clusters(clusters.is_primary)
         self.cds: CdsApi | None = None
         if settings.cds_config is not None or settings.cds_locator:
             scope = context.root_scope.scope("cluster_manager.cds")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from outrider.config.errors import ConfigError
 from outrider.config.load import LoadPolicy
@@ -25,6 +25,7 @@ from outrider.xds.node import full_node
 from outrider.xds.source import ApiSource, FileSource, initial_fetch_s
 from outrider.xds.subscription_stats import ControlPlaneStats, SubscriptionStats
 from outrider.xds.transport.back_off import read_back_off
+from outrider.xds.transport.failover import FailoverStream
 from outrider.xds.transport.files import FileSubscription
 from outrider.xds.transport.grpc_stream import ConfigStream
 from outrider.xds.transport.rest import RestSettings, RestSubscription
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from outrider.config.view import View
     from outrider.factory_context import FactoryContext
     from outrider.stats.store import Scope
+
+_FAILOVER: Final = "envoy.restart_features.xds_failover_support"
 
 
 class XdsSubscriptions(SubscriptionFactory):
@@ -65,9 +68,11 @@ class XdsSubscriptions(SubscriptionFactory):
         # The streams beside ADS, as long as somebody uses them.
         self._muxes: weakref.WeakSet[Mux] = weakref.WeakSet()
         self.ads: Mux | None = None
+        self.ads_source: ApiSource | None = None
         if ads_config is not None:
-            source = ApiSource(ads_config)
+            source = self._source(ads_config)
             source.check_is_stream()
+            self.ads_source = source
             self.ads = self._mux(source, None, context.root_scope)
 
     # Subscriptions
@@ -101,7 +106,7 @@ class XdsSubscriptions(SubscriptionFactory):
         if kind == "api_config_source":
             inner = source.message("api_config_source")
             assert inner is not None
-            return self._api(ApiSource(inner), type_name, callbacks, stats, fetch, scope)
+            return self._api(self._source(inner), type_name, callbacks, stats, fetch, scope)
         raise source.error("Missing config source specifier in envoy::config::core::v3::ConfigSource")
 
     def _file(
@@ -150,10 +155,9 @@ class XdsSubscriptions(SubscriptionFactory):
 
     def _mux(self, source: ApiSource, service: api_types.ApiService | None, scope: Scope) -> Mux:
         """A stream of its own; `service` None: the aggregated one. Raises ConfigError."""
-        grpc_service = source.services[0]
-        client = self._make_client(grpc_service, self.context)
         which = service if service is not None else api_types.ADS
         dispatcher = self.context.dispatcher
+        stats = ControlPlaneStats(scope)
         mux: Mux
         if source.is_delta:
             mux = DeltaMux(dispatcher, self.policy, self.node, source.node_once)
@@ -161,11 +165,18 @@ class XdsSubscriptions(SubscriptionFactory):
         else:
             mux = StateMux(dispatcher, self.policy, self.node, source.node_once)
             method = which.stream
-        mux.stream = ConfigStream(
-            client, which.service, method, mux, dispatcher, ControlPlaneStats(scope),
-            read_back_off(grpc_service), source.limit, source.destination(),
-        )  # fmt: skip
+        streams = [
+            ConfigStream(
+                self._make_client(each, self.context), which.service, method, mux, dispatcher, stats,
+                read_back_off(each), source.limit, source.destination(each),
+            )
+            for each in source.services
+        ]  # fmt: skip
+        mux.stream = streams[0] if len(streams) == 1 else FailoverStream(streams[0], streams[1], mux)
         return mux
+
+    def _source(self, view: View) -> ApiSource:
+        return ApiSource(view, 2 if self.context.runtime.get_boolean(_FAILOVER, False) else 1)
 
     def _cluster_is_primary(self, name: str) -> bool:
         if self._is_primary is not None:

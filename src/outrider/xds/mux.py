@@ -17,6 +17,7 @@ from outrider.config.load import LoadPolicy
 from outrider.config.subscription import Resource
 from outrider.data.grpc_status import INTERNAL
 from outrider.xds.resource import ResourceDecoder
+from outrider.xds.transport.failover import FailoverStream
 from outrider.xds.transport.grpc_stream import ConfigStream, StreamUser
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Mux(StreamUser):
         # Field `node` of the requests, serialized once.
         self.node = node
         self.node_once = node_once
-        self.stream: ConfigStream | None = None
+        self.stream: ConfigStream | FailoverStream | None = None
         self.decoders: dict[str, ResourceDecoder] = {}
         self._pauses: dict[str, int] = {}
         self._node_sent = False

@@ -20,17 +20,19 @@ DEFAULT_REQUEST_TIMEOUT_MS: Final = 1000
 _API_TYPE: Final = "envoy.config.core.v3.ApiConfigSource"
 _DELTA: Final = ("DELTA_GRPC", "AGGREGATED_DELTA_GRPC")
 _GRPC: Final = ("GRPC", "AGGREGATED_GRPC", *_DELTA)
-MAX_GRPC_SERVICES: Final = 1
 
 
 class ApiSource:
     """An ApiConfigSource: the settings that all its forms share."""
 
-    __slots__ = ("api_type", "clusters", "limit", "node_once", "refresh_ms", "services", "timeout_ms", "view")
+    __slots__ = (
+        "api_type", "clusters", "limit", "max_services", "node_once", "refresh_ms", "services", "timeout_ms", "view",
+    )  # fmt: skip
 
-    def __init__(self, view: View) -> None:
-        """Raises ConfigError."""
+    def __init__(self, view: View, max_services: int = 1) -> None:
+        """`max_services`: 2 where fail-over is enabled. Raises ConfigError."""
         self.view = view
+        self.max_services = max_services
         self.api_type: str = view.enum("api_type")
         # Only version 3 is spoken, whatever an older file asks for; Envoy reads it no more either.
         view.accept("transport_api_version")
@@ -66,9 +68,9 @@ class ApiSource:
                     f"{_API_TYPE}::(AGGREGATED_)(DELTA_)GRPC must not have a cluster name specified: {text}",
                     "cluster_names",
                 )
-            if len(self.services) > MAX_GRPC_SERVICES:
+            if len(self.services) > self.max_services:
                 raise view.error(
-                    f"{_API_TYPE}::(AGGREGATED_)(DELTA_)GRPC must have no more than {MAX_GRPC_SERVICES} gRPC services "
+                    f"{_API_TYPE}::(AGGREGATED_)(DELTA_)GRPC must have no more than {self.max_services} gRPC services "
                     f"specified: {text}",
                     "grpc_services",
                 )
@@ -103,9 +105,9 @@ class ApiSource:
                 field,
             )
 
-    def destination(self) -> str:
-        """For the log: the cluster or target of the gRPC service."""
-        service = self.services[0]
+    @staticmethod
+    def destination(service: View) -> str:
+        """For the log: the cluster or target of a gRPC service."""
         envoy = service.message("envoy_grpc") if service.has("envoy_grpc") else None
         if envoy is not None:
             return envoy.text("cluster_name")

@@ -64,6 +64,7 @@ class ConfigStream(GrpcStreamCallbacks):
         "_closed",
         "_limit_timer",
         "_retry_timer",
+        "_stopped",
         "_stream",
         "back_off",
         "client",
@@ -103,6 +104,7 @@ class ConfigStream(GrpcStreamCallbacks):
         self.established = False
         self._stream: GrpcStream | None = None
         self._closed = False
+        self._stopped = False
         self._retry_timer: asyncio.TimerHandle | None = None
         self._limit_timer: asyncio.TimerHandle | None = None
         self._broken_status = OK
@@ -112,7 +114,10 @@ class ConfigStream(GrpcStreamCallbacks):
 
     def start(self) -> None:
         """Open the stream, now."""
-        self._retry_timer = None
+        self._stopped = False
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
+            self._retry_timer = None
         if self._closed or self.established:
             return
         _log.debug("Establishing new gRPC bidi stream to %s for %s/%s", self.destination, self.service, self.method)
@@ -136,18 +141,25 @@ class ConfigStream(GrpcStreamCallbacks):
             stream.reset()
             self.on_remote_close(status, message)
 
-    def close(self) -> None:
-        """The end; nothing is told any more."""
-        self._closed = True
+    def stop(self) -> None:
+        """Break the stream off, and do not open it again before the next `start`. Nothing is told."""
+        self._stopped = True
         self.established = False
-        for timer in (self._retry_timer, self._limit_timer):
-            if timer is not None:
-                timer.cancel()
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
+            self._retry_timer = None
         stream = self._stream
         self._stream = None
         if stream is not None:
             stream.reset()
             self.stats.connected_state.set(0)
+
+    def close(self) -> None:
+        """The end; nothing is told any more."""
+        self.stop()
+        self._closed = True
+        if self._limit_timer is not None:
+            self._limit_timer.cancel()
 
     def may_send(self) -> bool:
         """Whether the rate limit lets one more request pass, which is counted then. If not, the user is told when."""
@@ -188,7 +200,7 @@ class ConfigStream(GrpcStreamCallbacks):
         self.established = False
         self.stats.connected_state.set(0)
         self.user.on_stream_failed()
-        if self._retry_timer is None and not self._closed:
+        if self._retry_timer is None and not self._closed and not self._stopped:
             self._retry_timer = self.dispatcher.call_later(self.back_off.next_ms() / 1000, self.start)
 
     def _log_close(self, status: int, message: str) -> None:
