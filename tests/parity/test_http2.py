@@ -35,6 +35,13 @@ HOSTS = """
   - {match: {prefix: /}, route: {cluster: up}}
 """
 
+BIG = f"""
+- name: all
+  domains: ["*"]
+  routes:
+  - {{match: {{prefix: /route}}, route: {{cluster: up, flush_timeout: 0.2s}}}}
+  - {{match: {{prefix: /}}, direct_response: {{status: 200, body: {{inline_string: "{'x' * 100}"}}}}}}
+"""
 GROUP = SideConfig(
     bootstrap(
         [
@@ -46,6 +53,8 @@ GROUP = SideConfig(
             http("two", HOSTS, options="{common_http_protocol_options: {max_requests_per_connection: 2}, drain_timeout: 0.3s}"),
             http("only", HOSTS, options="{codec_type: HTTP2, http2_protocol_options: {max_concurrent_streams: 2, initial_stream_window_size: 65535, initial_connection_window_size: 65535}}"),
             http("alive", HOSTS, options="http2_protocol_options: {connection_keepalive: {interval: 0.2s, timeout: 0.2s, interval_jitter: {value: 0}}}"),
+            http("flushing", BIG, options="{stream_idle_timeout: 0.3s}"),
+            http("flush_timeout", BIG, options="{stream_flush_timeout: 0.3s}"),
             http("reject", HOSTS, options="common_http_protocol_options: {headers_with_underscores_action: REJECT_REQUEST}"),
         ],
         [
@@ -178,6 +187,9 @@ CASES: list[Row] = [
     ("goaway_by_client_between", "main", [START + request(1, path="/direct") + frame(7, 0, 0, bytes(8)) + request(3, path="/direct")], 0.4),
     ("ping", "main", [START + frame(6, 0, 0, b"12345678")], 0.3),
     ("zero_window", "main", [PREFACE + frame(4, 0, 0, b"\0\4\0\0\0\0") + request(path="/direct"), 0.3, frame(8, 0, 1, b"\0\0\0\x64")], 0.4),
+    ("never_taken", "flushing", [PREFACE + frame(4, 0, 0, b"\0\4\0\0\0\0") + request(path="/big")], 0.9),
+    ("never_taken_flush", "flush_timeout", [PREFACE + frame(4, 0, 0, b"\0\4\0\0\0\0") + request(path="/big")], 0.6),
+    ("taken_in_time", "flushing", [PREFACE + frame(4, 0, 0, b"\0\4\0\0\0\0") + request(path="/big"), 0.1, frame(8, 0, 1, b"\0\0\0\xff")], 0.6),
     ("upload_beyond_the_window", "only", [START + request(end=False, method="POST") + frame(0, 0, 1, b"x" * 10000) * 6, 0.3, frame(0, 0, 1, b"x" * 10000) * 5 + frame(0, 1, 1, b"y")], 0.6),
     ("refused_stream", "only", [START + request(1, path="/hang"), 0.1, request(3, path="/hang") + request(5, path="/hang")], 0.8),
     ("reset_by_client", "main", [START + request(path="/hang"), 0.1, frame(3, 0, 1, b"\0\0\0\x08")], 0.3),
@@ -199,6 +211,8 @@ CASES: list[Row] = [
     ("not_http2", "only", [b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"], 1.5),
     ("preface_in_pieces", "main", [PREFACE[:10], 0.2, PREFACE[10:]], 1.5),
     ("empty_frames", "main", [START + request(end=False, method="POST", path="/hang") + frame(0, 0, 1) * 3], 1.5),
+    ("frames_of_padding", "main", [START + request(end=False, method="POST", path="/hang") + frame(0, 8, 1, b"\x01\0") * 3], 1.5),
+    ("empty_continuations", "main", [START + frame(1, 1, 1) + frame(9, 0, 1) * 3], 1.5),
     ("ping_flood", "main", [START + frame(6, 0, 0, bytes(8)) * 3000], 1.5),
     ("settings_flood", "main", [START + frame(4, 0, 0) * 3000], 1.5),
     ("priority_flood", "main", [START + frame(2, 0, 1, bytes(4) + b"\x10") * 150], 1.5),

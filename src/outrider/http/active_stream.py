@@ -40,6 +40,7 @@ from outrider.http.filter_chain import HttpFilterChain
 from outrider.http.filter_manager import FilterManager
 from outrider.http.grpc_status import is_grpc_content_type
 from outrider.http.route import HttpRoute
+from outrider.http.stream_trace import start_trace
 from outrider.overload.settings import DECODE_HEADERS
 from outrider.overload.state import STREAM_IDLE, sheds
 
@@ -80,8 +81,8 @@ class ActiveStream(FilterManager):
         self.idle_timeout_ms: int = settings.stream_idle_timeout_ms
         self.saw_connection_close: bool = False
         self.is_head: bool = False
-        # As the request came: filters may change its content type.
-        self.is_grpc: bool = False
+        # As the request came: filters may change it.
+        self._content_type: bytes | None = None
         self.is_upgrade: bool = False
         self.upgraded: bool = False
         self.internally_created: bool = False
@@ -124,7 +125,7 @@ class ActiveStream(FilterManager):
         else:
             self.last_activity_ns = monotonic_ns()
         single = headers.single
-        self.is_grpc = is_grpc_content_type(single.get(CONTENT_TYPE))
+        self._content_type = single.get(CONTENT_TYPE)
         if settings.overload.active and self._shed_load():
             return
         if protocol < HTTP2:
@@ -166,6 +167,9 @@ class ActiveStream(FilterManager):
                 self._reject(rejection)
                 return
         route = self._find_route()
+        tracing = settings.tracing
+        if tracing is not None and self.trace is None:
+            self.trace = start_trace(tracing, settings.stats.tracing, headers, info, route)
         if UPGRADE in single or headers.method == b"CONNECT":
             chain = self._upgrade_chain(headers, route)
             if chain is None:
@@ -387,6 +391,15 @@ class ActiveStream(FilterManager):
                 self._duration_timer = self.dispatcher.timer(self, TIMER_MAX_DURATION)
                 self._duration_timer.arm(duration)
 
+    def flush_timeout(self) -> int:
+        """Milliseconds that the complete response may wait for the client's window; 0 = for ever."""
+        if self._route is not None:
+            by_route = self._route.flush_timeout_override()
+            if by_route >= 0:
+                return by_route
+        by_manager = self.settings.stream_flush_timeout_ms
+        return by_manager if by_manager >= 0 else self.idle_timeout_ms
+
     # --- timers ---
 
     def on_timer(self, kind: int) -> None:
@@ -474,7 +487,7 @@ class ActiveStream(FilterManager):
         raw_body = body.encode("utf-8", "surrogateescape")
         # Formats and filters of the local-reply configuration see these headers.
         context = FormatContext(info, request, headers, None, raw_body)
-        if self.is_grpc:
+        if is_grpc_content_type(self._content_type):
             self.settings.local_reply.apply_grpc(context, headers, raw_body, grpc_status, self.is_head)
             raw_body = b""
         else:
@@ -514,6 +527,8 @@ class ActiveStream(FilterManager):
         info = self.stream_info
         hcm = self.hcm
         settings.header_rules.mutate_response(self.request_headers, headers, info)
+        if self.trace is not None:
+            self.trace.on_response_headers(headers)
         if not hcm.closing and not hcm.draining and settings.drain.drain_close():
             settings.stats.cx_drain_close.inc()
             hcm.start_drain()

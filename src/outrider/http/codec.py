@@ -147,6 +147,9 @@ class ResponseEncoder:
         """Counted: stop (True) or resume (False) taking this request's body from the peer."""
         raise NotImplementedError
 
+    def set_flush_timeout(self, milliseconds: int) -> None:
+        """The response is complete: give the stream up when the peer has not made room for it by then; 0 = never."""
+
     def set_decoder(self, decoder: RequestDecoder) -> None:
         """From now on events of this codec stream go to `decoder` (an internal redirect replaces the stream)."""
         raise NotImplementedError

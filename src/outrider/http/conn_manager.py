@@ -310,6 +310,8 @@ class HttpConnectionManager(NetworkFilter):
                 self.closing = True
             elif stream.encoder is not None:
                 stream.encoder.reset_stream(0)
+        elif self.protocol >= HTTP2 and stream.encoder is not None:
+            stream.encoder.set_flush_timeout(stream.flush_timeout())
         stream.finish()
         self._close_if_done(skip_delay)
 

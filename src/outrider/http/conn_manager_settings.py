@@ -15,8 +15,8 @@ from outrider.data.stream_info import StreamInfo
 from outrider.http.codec import ServerConnection, ServerConnectionCallbacks
 from outrider.http.conn_manager_stats import HcmStats, ListenerHttpStats
 from outrider.http.filter_chain import HttpFilterChain
-
 from outrider.overload.state import OverloadState
+from outrider.tracing.config import TracingConfig
 
 if TYPE_CHECKING:
     from outrider.access_log.access_log import AccessLog
@@ -156,6 +156,8 @@ class HcmSettings:
         # Defaults as documented by Envoy.
         self.idle_timeout_ms: int = 3_600_000
         self.stream_idle_timeout_ms: int = 300_000
+        # A complete response that waits for the client's window; -1 = as the idle timeout.
+        self.stream_flush_timeout_ms: int = -1
         self.request_timeout_ms: int = 0
         self.request_headers_timeout_ms: int = 0
         self.max_connection_duration_ms: int = 0
@@ -167,5 +169,7 @@ class HcmSettings:
         self.max_requests_per_connection: int = 0
         # For the limits of premature resets; None in tests: the defaults.
         self.runtime: Runtime | None = None
+        # None: requests are not traced.
+        self.tracing: TracingConfig | None = None
         # All off unless there is an overload manager.
         self.overload: OverloadState = OverloadState()

@@ -6,6 +6,7 @@ from mypy_extensions import mypyc_attr
 
 from outrider.data.header_map import RequestHeaderMap, ResponseHeaderMap
 from outrider.data.stream_info import StreamInfo
+from outrider.tracing.config import RouteTracing
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -20,6 +21,18 @@ class HttpRoute:
 
     def virtual_host_name(self) -> str:
         return ""
+
+    def tracing_settings(self) -> RouteTracing | None:
+        """What the route says of tracing; None: nothing."""
+        return None
+
+    def decorator_operation(self) -> bytes:
+        """The operation that the route gives its requests' spans; may be empty."""
+        return b""
+
+    def decorator_propagates(self) -> bool:
+        """Whether others are told of it."""
+        return True
 
     def upgrade_enabled(self, kind: bytes) -> int:
         """Whether the route itself allows an upgrade to `kind` (lower case): -1 not said, 0 no, 1 yes."""
@@ -46,6 +59,10 @@ class HttpRoute:
 
     def idle_timeout_override(self) -> int:
         """Milliseconds that replace the connection manager's stream idle timeout; 0 = off, -1 = not said."""
+        return -1
+
+    def flush_timeout_override(self) -> int:
+        """Milliseconds that a complete response may wait for the client's window; 0 = for ever, -1 = not said."""
         return -1
 
     def stream_duration(self, headers: RequestHeaderMap, default_ms: int) -> int:

@@ -123,6 +123,9 @@ class Http2Session:
     def dropped(self) -> int:
         """Fields left out because of an underscore."""
     @property
+    def pending_bytes(self) -> int:
+        """Body bytes of all streams that wait for the peer's windows or for `drain`."""
+    @property
     def wants_read(self) -> bool:
         """False once the session has ended, by GOAWAY or an error."""
     @property

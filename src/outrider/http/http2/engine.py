@@ -100,11 +100,17 @@ class Http2Engine(ConnectionCallbacks):
         self._active: int = 0
         self._resets: int = 0
         self._dropped: int = 0
+        # What `pending_send_bytes`, `outbound_frames_active` and `outbound_control_frames_active` hold of this connection.
+        self._pending: int = 0
+        self._waiting_frames: int = 0
+        self._waiting_control: int = 0
         # Frames sent when the socket was last seen empty, and (bytes, frames, control frames) since.
         self._frames_base: int = 0
         self._control_base: int = 0
         self._marks: list[tuple[int, int, int]] = []
         self._frame_check: int = min(_FEW_FRAMES, settings.max_outbound_frames, settings.max_outbound_control_frames)
+        # Of complete responses that wait for the peer's window.
+        self._flush_timers: dict[int, Timer] = {}
         self._timers: _Timers | None = None
         self._ping_timer: Timer | None = None
         self._ack_timer: Timer | None = None
@@ -183,9 +189,22 @@ class Http2Engine(ConnectionCallbacks):
         if sent != self._resets:
             self.stats.tx_reset.add(sent - self._resets)
             self._resets = sent
+        pending = session.pending_bytes
+        if pending != self._pending:
+            self.stats.pending_send_bytes.add(pending - self._pending)
+            self._pending = pending
         if session.frames_sent - self._frames_base > self._frame_check:
             self._check_floods()
         return session.take_lows()
+
+    def _note_waiting(self, frames: int, control: int) -> None:
+        """Frames that the socket has not taken; known only where there are many."""
+        if frames != self._waiting_frames or control != self._waiting_control:
+            stats = self.stats
+            stats.outbound_frames_active.add(frames - self._waiting_frames)
+            stats.outbound_control_frames_active.add(control - self._waiting_control)
+            self._waiting_frames = frames
+            self._waiting_control = control
 
     def _check_floods(self) -> None:
         """Envoy's limits on frames that wait to be taken by the peer."""
@@ -198,6 +217,7 @@ class Http2Engine(ConnectionCallbacks):
             self._frames_base = frames
             self._control_base = control
             self._marks = []
+            self._note_waiting(0, 0)
             return
         marks = self._marks
         flushed = connection.bytes_sent - waiting
@@ -211,6 +231,7 @@ class Http2Engine(ConnectionCallbacks):
         if done:
             del marks[:done]
         marks.append((connection.bytes_sent, frames, control))
+        self._note_waiting(frames - self._frames_base, control - self._control_base)
         settings = self.settings
         if control - self._control_base > settings.max_outbound_control_frames:
             self.stats.outbound_control_flood.inc()
@@ -247,6 +268,20 @@ class Http2Engine(ConnectionCallbacks):
             self.resets[stream_id] = code
         else:
             self.session.reset(stream_id, code)
+
+    # --- responses that nobody takes ---
+
+    def watch_flush(self, stream_id: int, owner: TimerOwner, milliseconds: int) -> None:
+        """Have `owner` told when the stream is still there after that time."""
+        timer = self.connection.dispatcher.timer(owner, 0)
+        timer.arm(milliseconds)
+        self._flush_timers[stream_id] = timer
+
+    def unwatch_flush(self, stream_id: int) -> None:
+        if self._flush_timers:
+            timer = self._flush_timers.pop(stream_id, None)
+            if timer is not None:
+                timer.disarm()
 
     # --- keep-alive ---
 
@@ -286,6 +321,12 @@ class Http2Engine(ConnectionCallbacks):
             return
         self.stats.streams_active.sub(self._active)
         self._active = 0
+        self.stats.pending_send_bytes.sub(self._pending)
+        self._pending = 0
+        self._note_waiting(0, 0)
+        for flushing in self._flush_timers.values():
+            flushing.disarm()
+        self._flush_timers = {}
         for timer in (self._ping_timer, self._ack_timer):
             if timer is not None:
                 timer.disarm()

@@ -202,6 +202,7 @@ class Http2ServerConnection(ServerConnection):
         if stream is None:
             return
         self.engine.on_stream_closed()
+        self.engine.unwatch_flush(stream_id)
         self.give_back(stream)
         if stream.dead:
             return

@@ -5,14 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from outrider.data.header_map import HeaderMap, ResponseHeaderMap
+from outrider.event.timer import TimerOwner
 from outrider.http.codec import RequestDecoder, ResponseEncoder
 from outrider.http.http2.upgrade import response_to_http2
+from outrider.native.http2_error import INTERNAL_ERROR
 from outrider.native.load_http2 import OutStream
+from outrider.network.connection import STATE_OPEN
 
 if TYPE_CHECKING:
     from outrider.http.http2.server_connection import Http2ServerConnection
 
 _NO_DECODER: Final = RequestDecoder()
+
+
+class _FlushTimer(TimerOwner):
+    """Fires when the client has made no room for the rest of a response."""
+
+    __slots__ = ("stream",)
+
+    def __init__(self, stream: Http2ServerStream) -> None:
+        self.stream = stream
+
+    def on_timer(self, kind: int) -> None:
+        self.stream.on_flush_timeout()
 
 
 class Http2ServerStream(ResponseEncoder):
@@ -92,6 +107,20 @@ class Http2ServerStream(ResponseEncoder):
         if out is not None:
             self.wire_bytes_sent = out.wire_bytes
             self.header_bytes_sent = out.header_bytes
+
+    def set_flush_timeout(self, milliseconds: int) -> None:
+        out = self._out
+        if milliseconds > 0 and out is not None and out.pending > 0 and self.stream_id in self.codec.streams:
+            self.codec.engine.watch_flush(self.stream_id, _FlushTimer(self), milliseconds)
+
+    def on_flush_timeout(self) -> None:
+        """What the client did not want is dropped, and its stream with it."""
+        codec = self.codec
+        if self.stream_id in codec.streams and codec.connection.state == STATE_OPEN:
+            self.dead = True
+            codec.stats.tx_flush_timeout.inc()
+            codec.session.reset(self.stream_id, INTERNAL_ERROR)
+            codec.flush()
 
     def unsent(self) -> int:
         """Body bytes that wait for the client's window."""

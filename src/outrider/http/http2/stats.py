@@ -20,7 +20,9 @@ class Http2Stats:
         "keepalive_timeout",
         "nghttp2_connections",
         "outbound_control_flood",
+        "outbound_control_frames_active",
         "outbound_flood",
+        "outbound_frames_active",
         "pending_send_bytes",
         "requests_rejected_with_underscores_in_headers",
         "rx_messaging_error",
@@ -65,5 +67,5 @@ class Http2Stats:
             "oghttp2_upstream_connections",
         ):  # fmt: skip
             counter(f"http2.{name}")
-        scope.gauge("http2.outbound_frames_active")
-        scope.gauge("http2.outbound_control_frames_active")
+        self.outbound_frames_active: Gauge = scope.gauge("http2.outbound_frames_active")
+        self.outbound_control_frames_active: Gauge = scope.gauge("http2.outbound_control_frames_active")

@@ -168,6 +168,9 @@ class RouteEntry(Route):
     def idle_timeout_override(self) -> int:
         return self.idle_timeout_ms
 
+    def flush_timeout_override(self) -> int:
+        return self.flush_timeout_ms
+
     def stream_duration(self, headers: RequestHeaderMap, default_ms: int) -> int:
         maximum = self.grpc_timeout_header_max_ms
         if maximum < 0 and self.max_stream_duration_ms <= 0:

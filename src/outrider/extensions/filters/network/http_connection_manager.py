@@ -252,6 +252,9 @@ def _timeouts(config: View, settings: HcmSettings) -> None:
     stream_idle = config.millis("stream_idle_timeout")
     if stream_idle is not None:
         settings.stream_idle_timeout_ms = stream_idle
+    stream_flush = config.millis("stream_flush_timeout")
+    if stream_flush is not None:
+        settings.stream_flush_timeout_ms = stream_flush
     settings.request_timeout_ms = config.millis("request_timeout") or 0
     settings.request_headers_timeout_ms = config.millis("request_headers_timeout") or 0
     drain = config.millis("drain_timeout")
