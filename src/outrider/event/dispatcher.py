@@ -59,6 +59,8 @@ class Dispatcher:
         self._next_connection_id = 0
         # network.connection.WriteCork of this loop, made by its first connection.
         self.cork: object = None
+        # network.internal_connection.InternalAcceptor by the name of its listener.
+        self.internal: dict[str, object] = {}
         self._poller: Poller | None = None
         self._polls: bool = True
 

@@ -93,6 +93,7 @@ EXTENSIONS: Final = (
     "stat_sinks.metrics_service",
     "stat_sinks.open_telemetry",
     "stat_sinks.statsd",
+    "transport_sockets.internal_upstream",
     "transport_sockets.proxy_protocol",
     "transport_sockets.tls",
 )

@@ -11,11 +11,12 @@ import os
 import socket
 from typing import TYPE_CHECKING, Final
 
-from outrider.data.address import KIND_IP, KIND_PIPE, Address, from_sockname
+from outrider.data.address import KIND_INTERNAL, KIND_IP, KIND_PIPE, Address, from_sockname
 from outrider.data.stream_info import ConnectionInfo
 from outrider.native.load_sockets import connect as native_connect
 from outrider.network.connection import STATE_CLOSED, Connection, ConnectionOwner
 from outrider.network.filter import CLOSE_NO_FLUSH, EVENT_LOCAL_CLOSE, ConnectionCallbacks
+from outrider.network.internal_connection import CLIENT, Metadata, connect_internal
 from outrider.network.transport_socket import TransportSocket
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ NO_ADDRESS: Final = Address(KIND_IP, "0.0.0.0", 0)
 class ConnectPlan:
     """Where and how to connect: one address, or several to be raced (RFC 8305)."""
 
-    __slots__ = ("addresses", "options", "source", "delay_s")
+    __slots__ = ("addresses", "options", "source", "delay_s", "metadata")
 
     def __init__(
         self,
@@ -46,6 +47,8 @@ class ConnectPlan:
         self.options = options or []
         self.source = source
         self.delay_s = delay_s
+        # Taken along to an internal listener.
+        self.metadata: Metadata | None = None
 
     def is_plain(self) -> bool:
         """One IP address and nothing else asked for."""
@@ -128,6 +131,9 @@ def connect(dispatcher: Dispatcher, plan: ConnectPlan, transport_socket: Transpo
     info = ConnectionInfo(dispatcher.next_connection_id(), NO_ADDRESS, remote)
     connection = Connection(dispatcher, info, _Establisher(transport_socket))
     connection.connect_start_ns = dispatcher.monotonic_ns()
+    if remote.kind == KIND_INTERNAL:
+        dispatcher.post(_connect_inside, connection, remote, plan.metadata)
+        return connection
     if plan.is_plain():
         # The usual case, at a fraction of the cost.
         poller = dispatcher.poller()
@@ -140,6 +146,14 @@ def connect(dispatcher: Dispatcher, plan: ConnectPlan, transport_socket: Transpo
     connection.add_callbacks(guard)
     guard.task = dispatcher.spawn(_establish(dispatcher, plan, connection))
     return connection
+
+
+def _connect_inside(connection: Connection, address: Address, metadata: Metadata | None) -> None:
+    if connection.state == STATE_CLOSED:
+        return
+    connection.info.local_address = connection.info.direct_local_address = CLIENT
+    if not connect_internal(connection.dispatcher, connection, address, metadata):
+        fail(connection, _reason(OSError(errno.EINVAL, os.strerror(errno.EINVAL)), address))
 
 
 async def _establish(dispatcher: Dispatcher, plan: ConnectPlan, connection: Connection) -> None:

@@ -15,6 +15,7 @@ from outrider.native.load_sockets import new_acceptor, new_transport
 from outrider.network.connection import STATE_CLOSED, Connection, ConnectionOwner
 from outrider.network.filter import CLOSE_FLUSH_WRITE, CLOSE_NO_FLUSH, EVENT_CONNECTED, ConnectionCallbacks
 from outrider.network.filter_chain import FilterChain
+from outrider.network.internal_connection import CLIENT, InternalAcceptor, Metadata
 from outrider.network.listener_filter import ListenerFilter, ListenerFilterChain, ListenerFilterOwner
 from outrider.network.listener_stats import ListenerStats
 from outrider.network.transport_socket import NO_OPTIONS
@@ -90,6 +91,8 @@ class Listener(ConnectionOwner):
 
     async def start(self, opened: list[tuple[Address, socket.socket, int]]) -> None:
         """Accept on these sockets (address, bound and listening socket, backlog), which are then this listener's."""
+        if self.config.internal:
+            self.dispatcher.internal[self.config.name] = InternalAddress(self)
         for address, each, backlog in opened:
             if self.config.udp is not None:
                 datagrams = UdpAddress(self, self.config.udp, address, each)
@@ -102,6 +105,10 @@ class Listener(ConnectionOwner):
 
     def stop(self) -> None:
         """Take no new connections; those there are go on."""
+        if self.config.internal:
+            acceptor = self.dispatcher.internal.get(self.config.name)
+            if isinstance(acceptor, InternalAddress) and acceptor.listener is self:
+                del self.dispatcher.internal[self.config.name]
         for listening in self._sockets:
             listening.stop()
         self._sockets.clear()
@@ -160,6 +167,25 @@ class Listener(ConnectionOwner):
         """Take connections again."""
         for listening in self._sockets:
             await listening.resume()
+
+    def serve(self, connection: Connection) -> None:
+        """A connection with a transport: count, check, inspect, choose the chain."""
+        info = connection.info
+        info.start_time_ns = self.dispatcher.wall_ns()
+        config = self.config
+        info.listener_name = config.name
+        info.listener_info = config.info
+        connection.owner = None
+        if not self.admit(connection):
+            return
+        active = ActiveConnection(self, connection)
+        connection.add_callbacks(active)
+        self.connections[connection.connection_id] = active
+        self.opened()
+        if config.listener_filters:
+            active.inspect()
+        else:
+            active.establish(b"")
 
     def opened(self) -> None:
         self._open_here.inc()
@@ -298,7 +324,7 @@ class ListeningAddress(ConnectionOwner):
             await loop.connect_accepted_socket(self.make_connection, accepted)  # type: ignore[type-var]
 
     def on_transport(self, connection: Connection) -> None:
-        """The loop has made the transport: count, check, inspect, choose the chain."""
+        """The loop has made the transport."""
         listener = self.listener
         info = connection.info
         transport = connection.transport
@@ -309,21 +335,35 @@ class ListeningAddress(ConnectionOwner):
             info.local_address = info.direct_local_address = local
         peer = transport.get_extra_info("peername")
         info.remote_address = info.direct_remote_address = from_sockname(peer if peer else "")
-        info.start_time_ns = listener.dispatcher.wall_ns()
-        config = listener.config
-        info.listener_name = config.name
-        info.listener_info = config.info
-        connection.owner = None
-        if not listener.admit(connection):
-            return
-        active = ActiveConnection(listener, connection)
-        connection.add_callbacks(active)
-        listener.connections[connection.connection_id] = active
-        listener.opened()
-        if config.listener_filters:
-            active.inspect()
-        else:
-            active.establish(b"")
+        listener.serve(connection)
+
+
+class InternalAddress(InternalAcceptor):
+    """An internal listener's: takes connections from within the process."""
+
+    __slots__ = ("listener",)
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+
+    def accept_internal(self, address: Address, metadata: Metadata | None) -> Connection:
+        dispatcher = self.listener.dispatcher
+        info = ConnectionInfo(dispatcher.next_connection_id(), address, CLIENT)
+        info.start_mono_ns = dispatcher.monotonic_ns()
+        info.metadata = metadata
+        return Connection(dispatcher, info, _Inside(self.listener))
+
+
+class _Inside(ConnectionOwner):
+    """Told when such a connection has its transport."""
+
+    __slots__ = ("listener",)
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+
+    def on_transport(self, connection: Connection) -> None:
+        self.listener.serve(connection)
 
 
 class _Inspection(ListenerFilterOwner):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from outrider.config.view import View
-from outrider.data.address import KIND_PIPE
+from outrider.data.address import KIND_INTERNAL, KIND_PIPE, Address
 from outrider.network.address_config import (
     LISTENING,
     SocketAddressConfig,
@@ -78,6 +78,8 @@ class ListenerConfig:
         self._make_drain = make_drain
         # Of a UDP listener: what it has in place of filter chains.
         self.udp: UdpListenerSettings | None = None
+        # Connections come from clusters of the same process.
+        self.internal: bool = False
         self._known_chains = known_chains if known_chains is not None else {}
         # Envoy gives a random UUID; here main and workers each build the listener and must agree.
         self.name: str = view.text("name") or str(uuid.uuid5(uuid.NAMESPACE_OID, view.message_bytes().hex()))
@@ -85,7 +87,9 @@ class ListenerConfig:
         addresses = self._read_addresses(view)
         # Envoy names a listener by its address in messages and stats.
         self.title: str = addresses[0].address.text
-        self.stat_prefix: str = view.text("stat_prefix") or self.title
+        self.stat_prefix: str = view.text("stat_prefix") or (
+            f"envoy_internal_{self.name}" if self.internal else self.title
+        )
         self.scope: Scope = context.root_scope.scope(f"listener.{self.stat_prefix}")
         self.direction: str = view.enum("traffic_direction")
         self.drain_type: str = view.enum("drain_type")
@@ -145,6 +149,16 @@ class ListenerConfig:
 
     def _read_addresses(self, view: View) -> list[SocketAddressConfig]:
         address = view.message("address")
+        inside = view.message("internal_listener")
+        if inside is not None:
+            if address is not None:
+                raise view.error(
+                    f"error adding listener named '{view.text('name')}': address should not be used when an internal "
+                    "listener config is provided",
+                    "address",
+                )
+            self.internal = True
+            return [SocketAddressConfig(Address(KIND_INTERNAL, f"{self.name}/", 0))]
         if address is None:
             raise view.error(f"error adding listener named '{view.text('name')}': address is necessary", "address")
         addresses = [read_bind_address(address)]
@@ -190,7 +204,7 @@ class ListenerConfig:
         settings: list[ListenSocketSettings] = []
         for index, address in enumerate(addresses):
             each = ListenSocketSettings(address)
-            each.bind = bind
+            each.bind = bind and not self.internal
             each.reuse_port = reuse_port
             each.mptcp = mptcp
             each.backlog = view.integer("tcp_backlog_size", DEFAULT_BACKLOG)

@@ -20,6 +20,7 @@ from outrider.network.address_config import SocketAddressConfig, read_bind_addre
 from outrider.network.listen_socket import ListenSocketSettings
 from outrider.overload.monitor import MonitorContext
 from outrider.overload.settings import OverloadSettings
+from outrider.server.bootstrap_extensions import BOOTSTRAP_EXTENSIONS
 from outrider.server.version import build_version
 
 if TYPE_CHECKING:
@@ -84,6 +85,9 @@ class BootstrapSettings:
         self.runtime_layers: list[Layer] = build_layers(view.message("layered_runtime"), self.node.cluster)
         self.main_watchdog, self.worker_watchdog = read_watchdogs(view)
         load_extensions()
+        self.extensions: list[object] = [
+            BOOTSTRAP_EXTENSIONS.create(each, None) for each in view.messages("bootstrap_extensions")
+        ]
         self.overload = OverloadSettings(view.message("overload_manager"), MonitorContext(Runtime()))
         self.max_downstream_connections: int | None = self.overload.connection_limit
         resources = view.message("static_resources")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mypy_extensions import mypyc_attr
 
 from outrider.network.client_connection import ConnectPlan, connect
+from outrider.network.internal_connection import InternalUpstreamFactory
 from outrider.upstream.host import Host
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ class HostConnector(Connector):
         address = host.address
         source = self.bind.choose(address)
         plan = ConnectPlan(host.addresses or [address], source.options, source.address)
+        factory = host.transport_socket_factory
+        if isinstance(factory, InternalUpstreamFactory):
+            plan.metadata = factory.passthrough(host.metadata, host.cluster.metadata)
         return connect(self.dispatcher, plan, transport_socket)
 
     def http1_codec(

@@ -132,6 +132,10 @@ def read_address(view: View | None, parent: View, field: str) -> EndpointAddress
         # The mode concerns sockets that are made, not those that are connected to.
         pipe.accept("mode")
         address.pipe = pipe.text("path")
+    elif kind == "envoy_internal_address":
+        inside = view.message("envoy_internal_address")
+        assert inside is not None
+        address.internal = f"{inside.text('server_listener_name')}/{inside.text('endpoint_id')}"
     elif kind == "socket_address":
         given = view.message("socket_address")
         assert given is not None
