@@ -21,7 +21,7 @@ def test_no_randomness_is_shared_after_a_fork() -> None:
     source = UuidSource()
     source.next()
     reset_after_fork(source)
-    assert source._pool == ""
+    assert source._pool == b""
     assert len(source.next()) == 36
 
 

@@ -57,6 +57,7 @@ SERVER_OVERWRITE: Final = 0
 SERVER_APPEND_IF_ABSENT: Final = 1
 SERVER_PASS_THROUGH: Final = 2
 
+_HASH: Final = 0x23
 HTTP: Final = b"http"
 HTTPS: Final = b"https"
 _LOOPBACK: Final = ("127.0.0.1", "::1")
@@ -162,7 +163,7 @@ class ConnManagerHeaderRules(HeaderRules):
     # --- requests ---
 
     def mutate_request(self, headers: RequestHeaderMap, info: StreamInfo) -> Rejection | None:
-        if b"#" in headers.path:
+        if _HASH in headers.path:
             # A fragment is no part of a request target (RFC 9112 section 3.2).
             self.stats.rq_failed_path_normalization.inc()
             return Rejection(400, "", "path_normalization_failed")

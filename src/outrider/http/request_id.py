@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from outrider.native.load import uuid_text
+
 _BATCH: Final = 256
-_VARIANT: Final = b"89ab"
 
 # The digit at position 14 and the trace reason it stands for (0 not traceable, 1 sampled, 2 service, 3 client forced).
 _REASON_BY_DIGIT: Final[dict[int, int]] = {0x34: 0, 0x39: 1, 0x61: 2, 0x62: 3}
@@ -23,7 +24,7 @@ class UuidSource:
     __slots__ = ("_pool", "_at")
 
     def __init__(self) -> None:
-        self._pool: str = ""
+        self._pool: bytes = b""
         self._at: int = 0
 
     def next(self) -> bytes:
@@ -31,20 +32,16 @@ class UuidSource:
         at = self._at
         pool = self._pool
         if at >= len(pool):
-            pool = os.urandom(16 * _BATCH).hex()
+            pool = os.urandom(16 * _BATCH)
             self._pool = pool
             at = 0
-        self._at = at + 32
-        variant = "89ab"[int(pool[at + 16], 16) & 3]
-        return (
-            f"{pool[at : at + 8]}-{pool[at + 8 : at + 12]}-4{pool[at + 13 : at + 16]}-"
-            f"{variant}{pool[at + 17 : at + 20]}-{pool[at + 20 : at + 32]}"
-        ).encode("ascii")
+        self._at = at + 16
+        return uuid_text(pool, at)
 
 
 def reset_after_fork(source: UuidSource) -> None:
     """Forget prepared randomness: two processes must not give the same ids."""
-    source._pool = ""
+    source._pool = b""
     source._at = 0
 
 

@@ -30,3 +30,6 @@ def encode_head(
 
 def encode_chunk(data: bytes, last: bool) -> bytes:
     """One chunk, nothing for empty data; with `last` the end of the body as well (RFC 9112 section 7.1)."""
+
+def uuid_text(source: bytes, at: int) -> bytes:
+    """The text of a version 4 UUID (RFC 9562) made of the 16 random bytes from `at` on. Raises IndexError."""

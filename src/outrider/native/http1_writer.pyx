@@ -193,3 +193,30 @@ def encode_chunk(bytes data not None, bint last):
     if last:
         _put(&to, b"0\r\n\r\n", 5)
     return out
+
+
+def uuid_text(bytes source not None, Py_ssize_t at):
+    cdef const unsigned char* digits = b"0123456789abcdef"
+    cdef const unsigned char* start
+    cdef bytes out
+    cdef char* to
+    cdef int i
+    cdef unsigned char value
+    if at < 0 or at + 16 > PyBytes_GET_SIZE(source):
+        raise IndexError(at)
+    start = <const unsigned char*>PyBytes_AS_STRING(source) + at
+    out = PyBytes_FromStringAndSize(NULL, 36)
+    to = PyBytes_AS_STRING(out)
+    for i in range(16):
+        value = start[i]
+        if i == 6:
+            value = 0x40 | (value & 0x0F)
+        elif i == 8:
+            value = 0x80 | (value & 0x3F)
+        if i == 4 or i == 6 or i == 8 or i == 10:
+            to[0] = 45
+            to += 1
+        to[0] = digits[value >> 4]
+        to[1] = digits[value & 15]
+        to += 2
+    return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from uuid import UUID
 
 _BREAKING: Final = re.compile(rb"[\r\n\x00]")
 _NOT_TARGET: Final = re.compile(rb"[\x00-\x20\x7f]")
@@ -82,3 +83,10 @@ def encode_chunk(data: bytes, last: bool) -> bytes:
     """See `http1_writer.pyi`."""
     chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
     return chunk + b"0\r\n\r\n" if last else chunk
+
+
+def uuid_text(source: bytes, at: int) -> bytes:
+    """See `http1_writer.pyi`."""
+    if at < 0 or at + 16 > len(source):
+        raise IndexError(at)
+    return str(UUID(bytes=source[at : at + 16], version=4)).encode()

@@ -39,14 +39,19 @@ def bind() -> bool:
     return True
 
 
-def address(pointer: Any) -> int:
-    """Of what a pointer of cffi points to."""
-    from cryptography.hazmat.bindings._rust import _openssl
+def new_records(ffi: Any, ssl: Any, incoming: Any, outgoing: Any) -> Records:
+    """For pointers of cffi. Only after `bind`."""
+    cast = ffi.cast
+    kind = _kind(ffi)
+    return _tls.Records(int(cast(kind, ssl)), int(cast(kind, incoming)), int(cast(kind, outgoing)))
 
-    library: Any = _openssl
-    return int(library.ffi.cast("uintptr_t", pointer))
+
+_KINDS: dict[str, Any] = {}
 
 
-def new_records(ssl: int, incoming: int, outgoing: int) -> Records:
-    """Only after `bind`."""
-    return _tls.Records(ssl, incoming, outgoing)
+def _kind(ffi: Any) -> Any:
+    """The type of addresses, parsed once."""
+    kind = _KINDS.get("uintptr_t")
+    if kind is None:
+        kind = _KINDS["uintptr_t"] = ffi.typeof("uintptr_t")
+    return kind

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from outrider.data.stream_info import SslInfo
-from outrider.native.load_tls import address, bind, new_records
+from outrider.native.load_tls import bind, new_records
 from outrider.network.tls.callbacks import ACTIVE
 from outrider.network.tls.error_text import (
     NO_CLIENT_CERTIFICATE,
@@ -93,7 +93,7 @@ class TlsTransportSocket(TransportSocket):
         lib.SSL_set_bio(ssl, self.incoming, self.outgoing)
         self.records: Records | None = None
         if _NATIVE:
-            self.records = new_records(address(ssl), address(self.incoming), address(self.outgoing))
+            self.records = new_records(ffi, ssl, self.incoming, self.outgoing)
         if self.is_client:
             lib.SSL_set_connect_state(ssl)
             if server_name:

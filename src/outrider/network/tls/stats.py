@@ -33,14 +33,14 @@ class SslStats:
         self.ocsp_staple_requests: Counter = scope.counter("ssl.ocsp_staple_requests")
         self.ocsp_staple_responses: Counter = scope.counter("ssl.ocsp_staple_responses")
         scope.counter("ssl.ocsp_staple_failed")
-        self._seen: dict[str, Counter] = {}
+        self._seen: dict[tuple[str, str], Counter] = {}
 
     def count(self, family: str, name: str) -> None:
         """One of `ssl.<family>.<name>`: ciphers, versions, curves, sigalgs."""
-        key = f"ssl.{family}.{name}"
+        key = (family, name)
         counter = self._seen.get(key)
         if counter is None:
-            counter = self.scope.counter(key)
+            counter = self.scope.counter(f"ssl.{family}.{name}")
             self._seen[key] = counter
         counter.value += 1
 

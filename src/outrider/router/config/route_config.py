@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from outrider.router.config.domain_table import DomainTable, host_without_port
 from outrider.router.config.path_match import path_only, without_parameters
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from outrider.factory_context import FactoryContext
     from outrider.router.config.route import Route
     from outrider.router.config.virtual_host import VirtualHost
+
+_QUESTION_MARK: Final = 0x3F
+_HASH: Final = 0x23
+_SEMICOLON: Final = 0x3B
 
 
 class RouteConfig:
@@ -71,9 +75,10 @@ class RouteConfig:
 
     def match_path(self, path: bytes) -> bytes:
         """The part of a path that routes are matched against."""
-        if b"?" in path or b"#" in path:
+        # Numbers: to look for bytes in bytes, Python first makes and drops an exception.
+        if _QUESTION_MARK in path or _HASH in path:
             path = path_only(path)
-        if self.ignore_path_parameters and b";" in path:
+        if self.ignore_path_parameters and _SEMICOLON in path:
             path = without_parameters(path)
         return path
 
