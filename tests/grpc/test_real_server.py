@@ -11,6 +11,7 @@ import pytest
 
 import grpc
 from outrider.access_log.file_writer import AccessLogManager
+from outrider.config.errors import ConfigError
 from outrider.config.runtime import NO_RUNTIME
 from outrider.data import grpc_status
 from outrider.data.header_map import HeaderMap, RequestHeaderMap
@@ -88,6 +89,16 @@ def count(received: Received, messages: Iterator[bytes], context: grpc.ServicerC
 def refuse(received: Received, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
     context.abort(grpc.StatusCode.PERMISSION_DENIED, "not you")
     yield b""
+
+
+ATTEMPTS: list[str] = []
+
+
+def flaky(received: Received, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+    ATTEMPTS.append(received.path)
+    if len(ATTEMPTS) < 3:
+        context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
+    yield next(messages)
 
 
 def sleep(received: Received, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
@@ -187,6 +198,7 @@ def server() -> Iterator[GrpcTestServer]:
             f"/{SERVICE}/Count": count,
             f"/{SERVICE}/Refuse": refuse,
             f"/{SERVICE}/Sleep": sleep,
+            f"/{SERVICE}/Flaky": flaky,
         }
     )
     yield running
@@ -327,3 +339,34 @@ def test_nobody_listens() -> None:
         assert world.counter("cluster.things.internal.upstream_rq_503") == 1
     finally:
         world.close()
+
+
+@pytest.mark.parametrize(("retries", "outcome"), [(2, b"again"), (1, (grpc_status.UNAVAILABLE, "not yet"))])
+def test_retries(world: World, retries: int, outcome: object) -> None:
+    ATTEMPTS.clear()
+    log = UnaryLog()
+    policy = {"retry_on": "unavailable", "num_retries": retries, "retry_back_off": {"base_interval": "0.01s", "max_interval": "1s"}}
+    world.send(world.client("envoy_grpc", retry_policy=policy), "Flaky", b"again", log)
+    assert log.outcome == outcome and len(ATTEMPTS) == retries + 1
+    assert world.counter("cluster.things.upstream_rq_retry") == retries
+    assert world.counter("cluster.things.retry.upstream_rq_200") == retries
+    assert world.counter("cluster.things.upstream_rq_200") == 1
+    assert world.counter("cluster.things.upstream_rq_retry_limit_exceeded") == (1 if retries == 1 else 0)
+
+
+def test_unknown_cluster(world: World) -> None:
+    log = UnaryLog()
+    client = grpc_client(view_of(GRPC_SERVICE, {"envoy_grpc": {"cluster_name": "nope"}}), world.context)
+    assert client.send(SERVICE, "Echo", b"", log) is None
+    assert log.outcome == (grpc_status.UNAVAILABLE, "Cluster not available")
+    with pytest.raises(ConfigError, match="Unknown gRPC client cluster 'nope'"):
+        grpc_client(view_of(GRPC_SERVICE, {"envoy_grpc": {"cluster_name": "nope"}}), world.context, must_exist=True)
+    assert isinstance(grpc_client(view_of(GRPC_SERVICE, {"envoy_grpc": {"cluster_name": "things"}}), world.context, must_exist=True), GrpcClient)
+
+
+def test_what_is_not_supported_is_refused(world: World) -> None:
+    view = view_of(GRPC_SERVICE, {"google_grpc": {"target_uri": "x", "stat_prefix": "y", "credentials_factory_name": "z"}})
+    grpc_client(view, world.context)
+    assert view.unread() == ["google_grpc.credentials_factory_name"]
+    with pytest.raises(ConfigError, match="call credentials need channel credentials"):
+        grpc_client(view_of(GRPC_SERVICE, {"google_grpc": {"target_uri": "x", "stat_prefix": "y", "call_credentials": [{"access_token": "t"}]}}), world.context)
