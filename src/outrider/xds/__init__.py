@@ -3,6 +3,7 @@
 - `factory.py`     `XdsSubscriptions`: subscriptions from a `ConfigSource` (main's)
 - `source.py`      what a ConfigSource and an ApiConfigSource say, checked
 - `resource.py`    what arrives, unpacked and checked, as `Resource`
+- `xdstp.py`       `xdstp://` names
 - `mux*.py`        the protocol over one gRPC stream: state of the world, and incremental
 - `transport/`     what carries it: gRPC streams, REST polling, files
 - `providers/`     secrets, routes and extensions that follow subscriptions

@@ -20,6 +20,7 @@ from outrider.config.view import View
 from outrider.xds.delta_state import DeltaState
 from outrider.xds.mux import WILDCARD, Decoding, Mux, Ttl, Watch, WatchUser, set_error, shown
 from outrider.xds.resource import Entry
+from outrider.xds.xdstp import glob_of, normal_name
 
 if TYPE_CHECKING:
     from outrider.event.dispatcher import Dispatcher
@@ -79,7 +80,10 @@ class DeltaType:
     def interested(self, name: str) -> list[Watch]:
         """Who wants a resource of that name."""
         named = self.by_name.get(name)
-        if named is None and self.type_name == VIRTUAL_HOST:
+        glob = glob_of(name)
+        if glob is not None and glob in self.by_name:
+            named = {**(named or {}), **self.by_name[glob]}
+        elif named is None and self.type_name == VIRTUAL_HOST:
             # `<route configuration>/<host>`: who asks for the route configuration's hosts wants them all.
             named = self.by_name.get(name.rpartition("/")[0])
         if named is None:
@@ -108,7 +112,7 @@ class DeltaMux(Mux):
 
     def update_watch(self, watch: Watch, names: Iterable[str]) -> None:
         kind = self.types[watch.type_name]
-        added, removed = kind.change(watch, frozenset(names))
+        added, removed = kind.change(watch, frozenset(normal_name(name) for name in names))
         if kind.type_name == VIRTUAL_HOST:
             # These are names of route configurations, not of resources: the request says none.
             added, removed = [], []

@@ -20,6 +20,7 @@ from outrider.xds import api_types
 from outrider.xds.api_types import RESOURCE_WRAPPER
 from outrider.xds.mux import Decoding, Mux, Ttl, Watch, WatchUser, set_error, shown
 from outrider.xds.resource import Entry
+from outrider.xds.xdstp import glob_of, is_xdstp, normal_name
 
 if TYPE_CHECKING:
     from outrider.event.dispatcher import Dispatcher
@@ -57,7 +58,7 @@ class StateMux(Mux):
         self._errors: dict[str, ConfigError] = {}
 
     def add_watch(self, type_name: str, names: Iterable[str], user: WatchUser) -> Watch:
-        watch = Watch(type_name, frozenset(names), user)
+        watch = Watch(type_name, frozenset(normal_name(name) for name in names), user)
         state = self.types.get(type_name)
         if state is None:
             self.decoder(type_name)
@@ -73,7 +74,7 @@ class StateMux(Mux):
             watches.remove(watch)
             self.queue(watch.type_name)
             watches.insert(0, watch)
-        watch.names = frozenset(names)
+        watch.names = frozenset(normal_name(name) for name in names)
         if watches[0] is not watch:
             watches.remove(watch)
             watches.insert(0, watch)
@@ -185,14 +186,24 @@ class StateMux(Mux):
         state.ttl.schedule()
         resources = [entry.resource for entry in entries if entry.resource is not None]
         by_name: dict[str, Resource] = {}
+        folders: dict[str, list[Resource]] = {}
         for resource in resources:
-            by_name.setdefault(resource.name, resource)
+            if is_xdstp(resource.name):
+                by_name.setdefault(normal_name(resource.name), resource)
+                folders.setdefault(glob_of(resource.name) or "", []).append(resource)
+            else:
+                by_name.setdefault(resource.name, resource)
         for watch in list(state.watches):
             if not watch.names:
                 self.decoder(state.type_name).keep_only(set(by_name))
                 watch.user.on_state(resources, version)
                 continue
-            found = [by_name[name] for name in sorted(watch.names) if name in by_name]
+            found: list[Resource] = []
+            for name in sorted(watch.names):
+                if name in by_name:
+                    found.append(by_name[name])
+                elif name in folders:
+                    found += folders[name]
             if found:
                 watch.user.on_state(found, version)
         state.version = version
