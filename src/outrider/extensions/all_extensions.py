@@ -7,8 +7,10 @@ from typing import Final
 
 EXTENSIONS: Final = (
     "access_loggers.extension_filters.cel",
+    "access_loggers.fluentd",
     "access_loggers.grpc_log",
     "access_loggers.open_telemetry",
+    "access_loggers.wasm",
     "clusters.aggregate",
     "clusters.composite",
     "clusters.dynamic_forward_proxy",
@@ -34,6 +36,8 @@ EXTENSIONS: Final = (
     "filters.network.sni_cluster",
     "filters.network.sni_dynamic_forward_proxy",
     "filters.network.tcp_proxy",
+    "filters.network.wasm",
+    "filters.udp.dns_filter",
     "filters.udp.http_capsule",
     "filters.udp.session_dynamic_forward_proxy",
     "filters.udp.udp_proxy",
@@ -94,6 +98,8 @@ EXTENSIONS: Final = (
     "stat_sinks.open_telemetry",
     "stat_sinks.statsd",
     "transport_sockets.internal_upstream",
+    "tracers.opentelemetry",
+    "tracers.zipkin",
     "transport_sockets.proxy_protocol",
     "transport_sockets.tls",
 )

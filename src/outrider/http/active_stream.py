@@ -690,6 +690,11 @@ class ActiveStream(FilterManager):
         self.run_on_stream_complete()
         if self.settings.access_logs:
             self._log(log_types.DOWNSTREAM_END)
+        if self.trace is not None:
+            self.trace.finish(
+                FormatContext(info, self.request_headers, self.response_headers, self.response_trailers)
+            )
+            self.trace = None
         self.destroy_filters()
         self.encoder = None
         self._route = None

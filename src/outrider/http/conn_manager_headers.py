@@ -142,6 +142,8 @@ class ConnManagerHeaderRules(HeaderRules):
         self.preserve_external_request_id: bool = False
         self.always_set_request_id_in_response: bool = False
         self.pack_trace_reason: bool = True
+        # Whether the id decides who is traced; for tracing, which comes later.
+        self.use_request_id_for_trace_sampling: bool = True
         self.normalize_path: bool = False
         self.merge_slashes: bool = False
         self.escaped_slashes: int = KEEP_UNCHANGED

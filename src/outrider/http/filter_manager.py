@@ -40,6 +40,7 @@ from outrider.http.filter_chain import (
     hooks_of,
 )
 from outrider.http.route import HttpRoute
+from outrider.http.stream_trace import StreamTrace
 
 if TYPE_CHECKING:
     from outrider.event.dispatcher import Dispatcher
@@ -98,6 +99,8 @@ class FilterManager(RequestDecoder):
         self.request_trailers: HeaderMap | None = None
         self.response_headers: ResponseHeaderMap | None = None
         self.response_trailers: HeaderMap | None = None
+        # Where requests are traced: the stream's span.
+        self.trace: StreamTrace | None = None
         # Bytes of body that may be buffered for stopped filters; 0 = unlimited.
         self.buffer_limit: int = buffer_limit
         self._filters: list[HttpFilter] = []

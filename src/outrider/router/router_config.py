@@ -90,7 +90,7 @@ class RouterConfig:
         "context",
         "random",
         "zone",
-        "dynamic_stats",
+        "dynamic_stats", "start_child_span",
         "suppress_envoy_headers",
         "respect_expected_timeout",
         "suppress_grpc_code_stats",
@@ -121,6 +121,8 @@ class RouterConfig:
         self.random: RandomSource = RandomSource() if random is None else random
         self.zone: str = zone
         self.dynamic_stats: bool = True
+        # Traced requests get a span for each upstream request.
+        self.start_child_span: bool = False
         self.suppress_envoy_headers: bool = False
         self.respect_expected_timeout: bool = False
         self.suppress_grpc_code_stats: bool = False
@@ -209,11 +211,12 @@ def check_upstream_filters(views: list[View], context: FactoryContext) -> None:
 
 
 def router_config(view: View, context: FactoryContext) -> RouterConfig:
-    """Read a `Router` message. Raises ConfigError. `start_child_span` is refused: there are no spans of attempts."""
+    """Read a `Router` message. Raises ConfigError."""
     # The connection manager's context is scoped to `http.<stat_prefix>.` already.
     scope = context.scope
     config = RouterConfig(context.cluster_manager, context.runtime, scope, context.root_scope, context.server.node_zone)
     config.dynamic_stats = view.flag("dynamic_stats", True)
+    config.start_child_span = view.flag("start_child_span")
     config.suppress_envoy_headers = view.flag("suppress_envoy_headers")
     config.respect_expected_timeout = view.flag("respect_expected_rq_timeout")
     config.suppress_grpc_code_stats = view.flag("suppress_grpc_request_failure_code_stats")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
+from outrider.access_log.context import FormatContext
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from outrider.data.header_names import UPGRADE
 from outrider.data.response_flag import STREAM_IDLE_TIMEOUT, UPSTREAM_REQUEST_TIMEOUT
@@ -27,6 +28,7 @@ from outrider.router import charge, local_answer, recovery, response, upgrade, u
 from outrider.router.config.route_entry import update_authority
 from outrider.router.reset_reason import reset_flag
 from outrider.router.upgrade import PAUSE_CONNECT, PAUSE_NONE
+from outrider.tracing.span import Span
 from outrider.upstream.conn_pool import POOL_OVERFLOW, PendingStream, PoolCallbacks
 from outrider.upstream.host import LOCAL_ORIGIN_CONNECT_SUCCESS, Host
 
@@ -92,6 +94,8 @@ class UpstreamRequest(PoolCallbacks):
     response_headers: ResponseHeaderMap | None = None
     response_trailers: HeaderMap | None = None
     seen_1xx: bool = False
+    # Of a request that is traced, when upstream requests have spans of their own.
+    span: Span | None = None
 
     def __init__(self, router: RouterFilter, host: Host, start_ns: int) -> None:
         self.router = router
@@ -193,6 +197,10 @@ class UpstreamRequest(PoolCallbacks):
             )
         if router.config.log_on_pool_ready:
             upstream_log.write(router, self, "UpstreamPoolReady")
+        trace = manager.trace
+        if trace is not None:
+            name = router.cluster_info.observability_name
+            self.span = trace.upstream_span(headers, manager.stream_info, name, now, router.config.start_child_span)
         ended = self.end_sent and self.body is None and self.trailers is None
         if ended:
             info.last_upstream_tx_ns = now
@@ -401,6 +409,16 @@ class UpstreamRequest(PoolCallbacks):
         self.encoder = None
         encoder.reset_stream(RESET_LOCAL)
 
+    def _finish_span(self, span: Span) -> None:
+        self.span = None
+        router = self.router
+        trace = router.manager.trace
+        if trace is not None:
+            context = FormatContext(
+                router.manager.stream_info, router.headers, self.response_headers, self.response_trailers
+            )
+            trace.finish_upstream(span, context, self.info, self.status, monotonic_ns())
+
     def finish(self) -> None:
         """The attempt is over: stop its timers, log it, let downstream be read again. Idempotent."""
         if self.finished:
@@ -423,6 +441,8 @@ class UpstreamRequest(PoolCallbacks):
             charge.record_attempt(router, self)
         if router.config.upstream_logs:
             upstream_log.write(router, self, "UpstreamEnd")
+        if self.span is not None:
+            self._finish_span(self.span)
         if self.body_blocked:
             self.body_blocked = False
             router.manager.on_decoder_filter_below_write_buffer_low_watermark()

@@ -15,6 +15,7 @@ from outrider.http.header_mutation import HeaderParser
 from outrider.http.route import HttpRoute
 from outrider.router.config.filter_configs import NO_FILTER_CONFIGS, FilterConfigs
 from outrider.stats.metrics import UNIT_MILLISECONDS
+from outrider.tracing.config import RouteTracing
 
 if TYPE_CHECKING:
     from outrider.data.header_map import RequestHeaderMap, ResponseHeaderMap
@@ -42,19 +43,6 @@ class Decorator:
     def __init__(self, operation: str, propagate: bool) -> None:
         self.operation = operation
         self.propagate = propagate
-
-
-class RouteTracing:
-    """Sampling of a route; each a pair (numerator, denominator)."""
-
-    __slots__ = ("client_sampling", "random_sampling", "overall_sampling")
-
-    def __init__(
-        self, client_sampling: tuple[int, int], random_sampling: tuple[int, int], overall_sampling: tuple[int, int]
-    ) -> None:
-        self.client_sampling = client_sampling
-        self.random_sampling = random_sampling
-        self.overall_sampling = overall_sampling
 
 
 class RouteStats:
@@ -135,6 +123,15 @@ class Route(HttpRoute):
 
     def virtual_host_name(self) -> str:
         return self.virtual_host.name
+
+    def tracing_settings(self) -> RouteTracing | None:
+        return self.tracing
+
+    def decorator_operation(self) -> bytes:
+        return b"" if self.decorator is None else self.decorator.operation.encode()
+
+    def decorator_propagates(self) -> bool:
+        return self.decorator is None or self.decorator.propagate
 
     def has_filter_switches(self) -> bool:
         return self.filter_configs.has_switches()

@@ -22,9 +22,11 @@ from outrider.router.config.policy_loader import (
     load_upgrades,
 )
 from outrider.router.config.redirect import DirectResponseRoute, RedirectRoute
-from outrider.router.config.route import Decorator, Route, RouteStats, RouteTracing
+from outrider.router.config.route import Decorator, Route, RouteStats
 from outrider.router.config.route_entry import PRIORITY_HIGH, RouteEntry
 from outrider.router.config.weighted_clusters import ClusterHeaderRoute, WeightedClustersRoute
+from outrider.tracing.config import WHOLE, RouteTracing
+from outrider.tracing.custom_tags import operation_field, parse_custom_tags
 
 if TYPE_CHECKING:
     from outrider.config.view import View
@@ -326,8 +328,13 @@ def _load_tracing(view: View) -> RouteTracing:
     tracing = view.message("tracing")
     if tracing is None:
         raise ConfigError("tracing is not set")
-    rates: list[tuple[int, int]] = []
+    rates: list[int] = []
     for name in _SAMPLING:
         rate = tracing.message(name)
-        rates.append((100, 100) if rate is None else fractional_percent(rate))
-    return RouteTracing(rates[0], rates[1], rates[2])
+        numerator, denominator = (100, 100) if rate is None else fractional_percent(rate)
+        rates.append(min(numerator * WHOLE // denominator, WHOLE))
+    loaded = RouteTracing(rates[0], rates[1], rates[2])
+    loaded.custom_tags = parse_custom_tags(tracing.messages("custom_tags"))
+    loaded.operation = operation_field(tracing, "operation")
+    loaded.upstream_operation = operation_field(tracing, "upstream_operation")
+    return loaded

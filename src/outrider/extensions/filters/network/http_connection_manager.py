@@ -65,6 +65,7 @@ from outrider.network.filter_registry import NETWORK_FILTERS, NetworkFilterFacto
 from outrider.registry import ExtensionRegistry
 from outrider.router.route_source import create_route_provider
 from outrider.stats.store import Scope
+from outrider.tracing.load import load_tracing
 
 if TYPE_CHECKING:
     from outrider.config.view import View
@@ -200,6 +201,7 @@ def build_settings(config: View, context: FactoryContext) -> HcmSettings:
         raise config.error("HTTP/2 is not built into this installation (libnghttp2 was missing)", "codec_type")
     settings.runtime = context.runtime
     settings.overload = context.overload
+    settings.tracing = load_tracing(config.message("tracing"), inner, rules.use_request_id_for_trace_sampling)
     _timeouts(config, settings)
     _access_logs(config, inner, settings)
     settings.proxy_100_continue = config.flag("proxy_100_continue")
@@ -309,7 +311,7 @@ def _header_rules(config: View, context: FactoryContext, stats: HcmStats) -> Con
     rules.always_set_request_id_in_response = config.flag("always_set_request_id_in_response")
     extension = config.message("request_id_extension")
     if extension is not None:
-        rules.pack_trace_reason, _ = REQUEST_ID.create(extension, context)
+        rules.pack_trace_reason, rules.use_request_id_for_trace_sampling = REQUEST_ID.create(extension, context)
     normalize = context.runtime.get_integer("http_connection_manager.normalize_path", 100)
     rules.normalize_path = config.flag("normalize_path", normalize == 0)
     rules.merge_slashes = config.flag("merge_slashes")
