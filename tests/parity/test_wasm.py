@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.parity.harness.case import Case
-from tests.parity.harness.config import TYPE, Json, bootstrap, cluster, file_log, http
+from tests.parity.harness.config import TYPE, Json, bootstrap, cluster, file_log, http, listener
 from tests.parity.harness.pair import Pair
 from tests.parity.harness.side import SideConfig
 from tests.support.http1_message import answer, get, post, request
+from tests.support.upstream import Early
 from tests.support.wasm_module import wasm_module
 
 MODULE = Path(tempfile.mkdtemp(prefix="outrider-wasm-")) / "module.wasm"
@@ -29,12 +30,25 @@ def wasm(name: str, configuration: str = "", **more: object) -> Json:
     return {"name": "wasm", "typed_config": {"@type": TYPE + "extensions.filters.http.wasm.v3.Wasm", "config": config}}
 
 
+NETWORK_WASM = {"name": "wasm", "typed_config": {**wasm("net")["typed_config"], "@type": TYPE + "extensions.filters.network.wasm.v3.Wasm"}}
+TCP = {"name": "tcp", "typed_config": {"@type": TYPE + "extensions.filters.network.tcp_proxy.v3.TcpProxy", "stat_prefix": "tcp", "cluster": "up"}}
+ACCESS_LOG = {"name": "wasm", "typed_config": {**wasm("log")["typed_config"], "@type": TYPE + "extensions.access_loggers.wasm.v3.WasmAccessLog"}}
+
+
+def relay(name: str) -> Json:
+    made = listener(name, TCP)
+    made["filter_chains"][0]["filters"].insert(0, NETWORK_WASM)
+    return made
+
+
 GROUP = SideConfig(
     bootstrap(
         [
             http("plugin", filters=[wasm("my_plugin", "some configuration")], log=LOG),
             http("closed", filters=[wasm("closed")], log=LOG),
             http("open", filters=[wasm("open", fail_open=True)], log=LOG),
+            relay("net"),
+            http("logged", log=[*LOG, ACCESS_LOG]),
             http("two", filters=[wasm("one", "first"), wasm("two", "second")], log=LOG),
         ],
         [cluster("up"), cluster("side")],
@@ -57,6 +71,9 @@ CASES = [
     Case("body_in_chunks", CHUNKED, listener="plugin"),
     Case("body_kept", post("/", body=b"hello"), listener="plugin"),
     Case("log", do("l"), listener="plugin"),
+    Case("logged", do("a"), listener="logged"),
+    Case("relay", get("/"), listener="net", logs=0),
+    Case("relay_changed", [b"X----", 0.2, b"HEAD", 0.2, b"H", 0.2, b"HHH", 0.2], None, listener="net", logs=0, responses=0, answers=[[Early()]]),
     Case("two", do("a"), listener="two"),
     Case("trap", do("t"), 503, listener="closed"),
     Case("after_the_trap", get("/"), 503, listener="closed"),

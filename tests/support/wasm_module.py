@@ -105,6 +105,17 @@ _TEXT = """(module
  (func (export "proxy_on_response_headers") (param $context i32) (param i32 i32) (result i32)
   (drop (call $add (i32.const 2) (i32.const 160) (i32.const 15) (i32.const 180) (i32.const 3)))
   (i32.const 0))
+ (func (export "proxy_on_new_connection") (param $context i32) (result i32)
+  (drop (call $increment (global.get $hits) (i64.const 1)))
+  (i32.const 0))
+ ;; Bytes that begin with X become others; those that begin with H wait until there are four.
+ (func (export "proxy_on_downstream_data") (param $context i32) (param $size i32) (param $end i32) (result i32) (local $first i32)
+  (if (i32.eqz (local.get $size)) (then (return (i32.const 0))))
+  (drop (call $bytes (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 20) (i32.const 24)))
+  (local.set $first (i32.load8_u (i32.load (i32.const 20))))
+  (if (i32.eq (local.get $first) (i32.const 88)) (then
+   (drop (call $set_bytes (i32.const 2) (i32.const 0) (local.get $size) (i32.const 260) (i32.const 7)))))
+  (i32.and (i32.eq (local.get $first) (i32.const 72)) (i32.lt_u (local.get $size) (i32.const 4))))
  (func (export "proxy_on_http_call_response") (param $context i32) (param $token i32) (param $headers i32) (param $size i32) (param i32)
   (drop (call $become (i32.load (call $caller (local.get $token)))))
   (drop (call $bytes (i32.const 4) (i32.const 0) (local.get $size) (i32.const 20) (i32.const 24)))
