@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from examples.control_plane.resources import ORDER, Resource, name_of, packed_from
 
+from outrider.config import api
+
 
 class TypeSnapshot:
     """All resources of one type at one version; never changed once it is in the cache."""
@@ -23,6 +25,8 @@ class SnapshotCache:
     """The resources of all types. Whoever listens is told which types have changed, in the order to send them in."""
 
     def __init__(self) -> None:
+        # All types now, by one thread: protobuf's pools must not grow while others use them.
+        api.pool()
         self._lock = threading.Lock()
         self._types: dict[str, TypeSnapshot] = {}
         self._listeners: list[Callable[[list[str]], None]] = []
