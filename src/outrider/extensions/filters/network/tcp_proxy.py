@@ -252,9 +252,9 @@ def create(config: View, context: FactoryContext) -> NetworkFilterFactory:
     settings.connect_mode = CONNECT_MODES[config.enum("upstream_connect_mode")]
     if config.has("max_early_data_bytes"):
         settings.max_early_data = config.integer("max_early_data_bytes")
-    if settings.connect_mode == CONNECT_ON_DATA and settings.max_early_data < 0:
+    if settings.connect_mode != CONNECT_IMMEDIATE and settings.max_early_data < 0:
         raise config.error(
-            "max_early_data_bytes must be set when upstream_connect_mode is ON_DOWNSTREAM_DATA",
+            "max_early_data_bytes must be set when upstream_connect_mode is not IMMEDIATE",
             "upstream_connect_mode",
         )
     settings.access_logs = create_access_logs(config.messages("access_log"), context)
