@@ -309,6 +309,7 @@ def exchange(client: Any, data: bytes) -> bytes:
     if isinstance(client, H2Client):
         client.send(data)
         return client.read(len(data))
+    assert isinstance(client, H1Client)
     client.connection.sendall(data)
     return client.reader.take(len(data))
 

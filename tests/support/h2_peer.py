@@ -86,7 +86,7 @@ class StreamingUpstream:
         try:
             if self._context is not None:
                 connection = self._context.wrap_socket(connection, server_side=True)
-                kind = "h2" if connection.selected_alpn_protocol() == "h2" else "h1"  # type: ignore[attr-defined]
+                kind = "h2" if connection.selected_alpn_protocol() == "h2" else "h1"
             self._connections.append(connection)
             if kind == "h2":
                 _H2Server(self, connection).run()
@@ -125,7 +125,7 @@ class _H2Server:
     def _on(self, event: Any) -> None:
         stream = getattr(event, "stream_id", 0)
         if isinstance(event, h2.events.RequestReceived):
-            fields = dict(event.headers)
+            fields: dict[str, str] = {str(name): str(value) for name, value in event.headers}
             heard = self.heard[stream] = self.upstream.hear(fields.get(":path", ":connect"))
             if heard.path == "/early":
                 self.h2.send_headers(stream, [(":status", "200"), ("x-upstream", "h2")])
