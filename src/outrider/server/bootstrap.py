@@ -107,6 +107,9 @@ class BootstrapSettings:
         self.upstream_bind: View | None = (
             cluster_manager.message("upstream_bind_config") if cluster_manager is not None else None
         )
+        self.load_stats_config: View | None = (
+            cluster_manager.message("load_stats_config") if cluster_manager is not None else None
+        )
         outliers = cluster_manager.message("outlier_detection") if cluster_manager is not None else None
         self.outlier_log_path: str = outliers.text("event_log_path") if outliers is not None else ""
         # The typed form wins over the older one, as in Envoy.

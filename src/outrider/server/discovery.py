@@ -20,6 +20,7 @@ from outrider.server.lds import LdsApi
 from outrider.server.relay import RelaySubscriptions
 from outrider.xds.api_types import CLUSTER
 from outrider.xds.factory import XdsSubscriptions
+from outrider.xds.load_reports import LoadReporter
 
 if TYPE_CHECKING:
     from outrider.config.runtime_layers import RuntimeLoader
@@ -56,6 +57,9 @@ class MainDiscovery:
         clusters.load()
         if self.sources.ads_source is not None:
             self.sources.ads_source.check_clusters(clusters.is_primary)
+        self.load_reporter: LoadReporter | None = None
+        if settings.load_stats_config is not None:
+            self.load_reporter = self.sources.load_reporter(settings.load_stats_config)
         self.cds: CdsApi | None = None
         if settings.cds_config is not None or settings.cds_locator:
             scope = context.root_scope.scope("cluster_manager.cds")
@@ -116,6 +120,8 @@ class MainDiscovery:
     def _start_secondary(self) -> None:
         _log.info("RTDS has finished initialization")
         self.clusters.control.init.start_secondary()
+        if self.load_reporter is not None:
+            self.load_reporter.start()
 
     def unready(self) -> list[tuple[str, list[str]]]:
         """Init managers and the targets they wait for (`/init_dump`)."""
@@ -131,6 +137,8 @@ class MainDiscovery:
         return found
 
     def close(self) -> None:
+        if self.load_reporter is not None:
+            self.load_reporter.close()
         if self.runtime is not None:
             self.runtime.close()
         self.sources.close()

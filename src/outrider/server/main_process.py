@@ -14,6 +14,7 @@ from outrider.network.listen_socket import BindError, ListenSocket
 from outrider.server import messages
 from outrider.server.listener_link import WorkerListenerLink, send_listener, static_sockets
 from outrider.server.listener_manager import STOP_DELAY_S, ListenerManagerStats, MainListeners
+from outrider.server.load_reporting import MainLoads
 from outrider.server.memory import allocated_bytes, data_bytes, resident_bytes
 from outrider.server.overload_refresh import OverloadRefresh
 from outrider.server.server_stats import (
@@ -77,6 +78,8 @@ class MainProcess(SupervisorOwner):
         settings.overload.context.process_ids = self.process_ids
         self.supervisor = Supervisor(plan, self, template)
         self.clusters.send = self.discovery.relay.send = self.send
+        if self.discovery.load_reporter is not None:
+            self.discovery.load_reporter.source = MainLoads(self)
         self.listeners.workers = WorkerListenerLink(self)
         self.start_s = time.monotonic()
         # Numbers of listeners that were told to drain, and of those that were stopped.

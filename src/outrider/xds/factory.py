@@ -18,6 +18,7 @@ from outrider.grpc.factory import grpc_client
 from outrider.router.async_client import AsyncClient
 from outrider.xds import api_types
 from outrider.xds.grpc_subscription import InitialFetch, MuxSubscription
+from outrider.xds.load_reports import LoadReporter
 from outrider.xds.mux import Mux
 from outrider.xds.mux_delta import DeltaMux
 from outrider.xds.mux_state import StateMux
@@ -174,6 +175,15 @@ class XdsSubscriptions(SubscriptionFactory):
         ]  # fmt: skip
         mux.stream = streams[0] if len(streams) == 1 else FailoverStream(streams[0], streams[1], mux)
         return mux
+
+    def load_reporter(self, config: View) -> LoadReporter:
+        """From `cluster_manager.load_stats_config`. Raises ConfigError."""
+        source = self._source(config)
+        source.check_is_stream()
+        source.check_clusters(self._cluster_is_primary)
+        context = self.context
+        client = self._make_client(source.services[0], context)
+        return LoadReporter(client, self.node, context.dispatcher, context.root_scope)
 
     def _source(self, view: View) -> ApiSource:
         return ApiSource(view, 2 if self.context.runtime.get_boolean(_FAILOVER, False) else 1)

@@ -52,17 +52,14 @@ class HostLoad:
 class ClusterLoad:
     """One cluster: its hosts, and requests so far that were not sent to any."""
 
-    __slots__ = ("drop_overload", "dropped", "hosts", "name", "service_name")
+    __slots__ = ("dropped", "hosts", "name", "service_name")
 
-    def __init__(
-        self, name: str, service_name: str, hosts: Sequence[HostLoad], dropped: int, drop_overload: int
-    ) -> None:
+    def __init__(self, name: str, service_name: str, hosts: Sequence[HostLoad], dropped: int) -> None:
         self.name = name
         # `eds_cluster_config.service_name`
         self.service_name = service_name
         self.hosts = hosts
         self.dropped = dropped
-        self.drop_overload = drop_overload
 
 
 class LoadSource:
@@ -76,24 +73,24 @@ class LoadSource:
 class _Tracked:
     """A cluster that is reported: since when, and the numbers at that time."""
 
-    __slots__ = ("drop_overload", "dropped", "hosts", "since_ns")
+    __slots__ = ("dropped", "hosts", "since_ns")
 
     def __init__(self, load: ClusterLoad, now_ns: int) -> None:
         self.since_ns = now_ns
         self.dropped = load.dropped
-        self.drop_overload = load.drop_overload
         self.hosts = {host.key: (host.success, host.error, host.issued) for host in load.hosts}
 
 
 class LoadReporter(GrpcStreamCallbacks):
     """Keeps a stream to the server and reports on it. `start` begins; the source must have been given by then."""
 
-    def __init__(self, client: GrpcClient, node: Any, dispatcher: Dispatcher, scope: Scope) -> None:
+    def __init__(self, client: GrpcClient, node: bytes, dispatcher: Dispatcher, scope: Scope) -> None:
+        """`node`: serialized."""
         self.client = client
         self.dispatcher = dispatcher
         self.source: LoadSource | None = None
-        own = type(node)()
-        own.CopyFrom(node)
+        own: Any = api.new("envoy.config.core.v3.Node")
+        own.ParseFromString(node)
         own.client_features.append(_FEATURE)
         self.node: bytes = own.SerializeToString(deterministic=True)
         within = scope.scope("load_reporter.")
@@ -231,9 +228,6 @@ class LoadReporter(GrpcStreamCallbacks):
             if group.total_issued_requests or group.total_requests_in_progress:
                 stats.upstream_locality_stats.append(group)
         stats.total_dropped_requests = max(load.dropped - before.dropped, 0)
-        overload = load.drop_overload - before.drop_overload
-        if overload > 0:
-            stats.dropped_requests.add(category="drop_overload", dropped_count=overload)
         stats.load_report_interval.FromNanoseconds(now_ns - before.since_ns)
         return stats
 
