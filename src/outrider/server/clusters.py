@@ -71,6 +71,8 @@ class MainClusters(ClusterListener, ClusterSource):
         self.control = ControlManager(context, read_defaults(settings), self._publish)
         self.control.listener = self
         self.control.outlier_log_path = settings.outlier_log_path
+        # A name that comes twice is refused when it is built.
+        self._primary = {view.text("name") for view in settings.clusters if view.enum("type") != EDS}
 
     def load(self) -> None:
         """Build the static clusters. Raises ConfigError(s): those of all clusters together."""
@@ -91,8 +93,8 @@ class MainClusters(ClusterListener, ClusterSource):
 
     def is_primary(self, name: str) -> bool:
         """Whether a management server may be reached by a cluster: it is static, and not itself discovered."""
-        entry = self.control.entry(name)
-        return entry is not None and not entry.added_via_api and entry.info.config.discovery != EDS
+        # From the configuration: a cluster may take its secrets from one that is built after it.
+        return name in self._primary
 
     # --- what main sends requests with ---
 
