@@ -421,8 +421,10 @@ def test_the_second_server(kinds: list[str], tmp_path: Path) -> None:
 
     try:
         compare(kinds, tmp_path, "GRPC", both, change, attempts=False)
-        assert len(others[0]) == 4
-        assert all(each == others[0] for each in others)
+        # How often the second was tried before it answered is chance.
+        ends = [each[-3:] for each in others]
+        assert ends[0][-1].startswith("Listener nonce=2 version=1")
+        assert all(each == ends[0] for each in ends)
     finally:
         for second in seconds.values():
             second.stop()
