@@ -16,7 +16,7 @@ from tests.parity.harness.side import SideConfig
 from tests.support.http1_message import answer, get, post
 
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
-LOG = [file_log(LOG_FORMAT.rstrip("\n") + " md=%DYNAMIC_METADATA(envoy.filters.http.ext_authz)%\n")]
+LOG = [file_log(LOG_FORMAT.rstrip("\n") + " md=%DYNAMIC_METADATA(envoy.filters.http.ext_authz)% shadow=%FILTER_STATE(envoy.filters.http.ext_authz.shadow:TYPED)% %FILTER_STATE(envoy.filters.http.ext_authz.shadow:PLAIN)%\n")]
 ROUTE = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
 NAME = "envoy.filters.http.ext_authz"
 HOSTS = f"""
@@ -28,6 +28,8 @@ HOSTS = f"""
   - {{match: {{prefix: /ext}}, route: {{cluster: up}}, metadata: {{filter_metadata: {{r.ns: {{k: [1, true, x]}}}}}}, typed_per_filter_config: {{{NAME}: {{"@type": {ROUTE}, check_settings: {{context_extensions: {{a: b, both: route}}}}}}}}}}
   - {{match: {{prefix: /body}}, route: {{cluster: up}}, typed_per_filter_config: {{{NAME}: {{"@type": {ROUTE}, check_settings: {{with_request_body: {{max_request_bytes: 5, allow_partial_message: true, pack_as_bytes: true}}}}}}}}}}
   - {{match: {{prefix: /other}}, route: {{cluster: up}}, typed_per_filter_config: {{{NAME}: {{"@type": {ROUTE}, check_settings: {{grpc_service: {{envoy_grpc: {{cluster_name: auth, authority: other}}, initial_metadata: [{{key: x-other, value: "yes"}}]}}}}}}}}}}
+  - {{match: {{prefix: /, headers: [{{name: x-second, present_match: true}}]}}, route: {{cluster: up, prefix_rewrite: /by-header}}}}
+  - {{match: {{prefix: /, headers: [{{name: x-third, present_match: true}}]}}, route: {{cluster: up, prefix_rewrite: /by-third}}}}
   - {{match: {{prefix: /changed}}, route: {{cluster: up, prefix_rewrite: /second}}}}
   - {{match: {{prefix: /}}, route: {{cluster: up}}}}
 """
@@ -62,6 +64,8 @@ GROUP = SideConfig(
             authz("strict", ", decoder_header_mutation_rules: {disallow_expression: {regex: 'x-block.*'}, disallow_is_error: true}"),
             authz("no_metadata", ", enable_dynamic_metadata_ingestion: false"),
             authz("shadow", ", shadow_mode: true"),
+            authz("shadow_off", ", shadow_mode: true, filter_enabled: {default_value: {numerator: 0}}, deny_at_disable: {runtime_key: k, default_value: true}"),
+            authz("clearing", ", clear_route_cache: true, clear_route_cache_headers: [X-Second]"),
             authz("timeout", ", grpc_service: {envoy_grpc: {cluster_name: auth}, timeout: 0.1s}"),
             authz("none", ", grpc_service: {envoy_grpc: {cluster_name: nope}}"),
         ],
@@ -127,6 +131,8 @@ CASES = [
     case("headers_remove", get("/", "test", *IN), 200, "{ok_response: {headers_to_remove: [x-gone, x-none, ':path', host, x-a]}}"),
     case("headers_cleared", get("/"), 200, "{ok_response: {headers: [" + header("':path'", "/changed/x") + "]}}", listener="full"),
     case("headers_path", get("/"), 200, "{ok_response: {headers: [" + header("':path'", "/changed/x") + ", " + header("host", "evil") + ", " + header("':method'", "PUT") + "]}}"),
+    case("clearing", get("/"), 200, "{ok_response: {headers: [" + header("x-second", "1") + "]}}", listener="clearing"),
+    case("not_clearing", get("/"), 200, "{ok_response: {headers: [" + header("x-third", "1") + "]}}", listener="clearing"),
     case("query", get("/p?a=1&b=2&c=%20"), 200, "{ok_response: {query_parameters_to_set: [{key: b, value: '3x'}, {key: n, value: '4'}], query_parameters_to_remove: [a]}}"),
     case("response_headers", get("/"), 200, f"{{ok_response: {{response_headers_to_add: [{APPENDS}]}}}}", answers=[[answer("200 OK", *OLD)]]),
     case("metadata", get("/"), 200, "{dynamic_metadata: {a: 1, b: {c: [x]}}}"),
@@ -138,6 +144,9 @@ CASES = [
     case("blocked_strictly", get("/"), None, "{ok_response: {headers: [" + header("x-blocked", "1") + ", " + header("x-fine", "1") + "]}}", listener="strict"),
     case("blocked_removal", get("/", "test", ("x-blocked", "1")), None, "{ok_response: {headers_to_remove: [x-blocked, x-keep]}}", listener="strict"),
     case("shadow_denied", get("/"), None, "{status: {code: 7}}", listener="shadow"),
+    case("shadow_allowed", get("/", "test", ("x-b0", "1")), 200, f"{{ok_response: {{headers: [{APPENDS}]}}, dynamic_metadata: {{a: 1}}}}", listener="shadow"),
+    case("shadow_error", get("/"), 200, "{status: {code: 13}, error_response: {status: {code: BadGateway}}}", listener="shadow"),
+    case("shadow_disabled", get("/"), 200, listener="shadow_off"),
     Case("failure", get("/"), 403, listener="authz", grpc={CHECK: (grpc.StatusCode.INTERNAL, "x")}, replace=[(r"seconds: \d+\n", "seconds\n"), (r"nanos: \d+\n", "nanos\n"), (r' id: "\d+"', " id"), (r"port_value: [3-6]\d{4}\n", "port\n"), (r"^grpc-timeout: \d+.$", "grpc-timeout")]),
     case("garbage", get("/"), None, "{}", listener="full"),
     case("no_cluster", get("/"), 403, listener="none"),

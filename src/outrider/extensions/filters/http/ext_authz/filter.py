@@ -8,12 +8,11 @@ from __future__ import annotations
 from random import getrandbits
 from typing import TYPE_CHECKING, Final
 
-from outrider.data.filter_state import StringState
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from outrider.data.header_names import UPGRADE
 from outrider.data.response_flag import UNAUTHORIZED_EXTERNAL_SERVICE
 from outrider.data.stream_info import StreamInfo
-from outrider.extensions.filters.http.ext_authz import mutations
+from outrider.extensions.filters.http.ext_authz import mutations, shadow
 from outrider.extensions.filters.http.ext_authz.answer import DENIED, ERROR, AuthzAnswer, Fields
 from outrider.extensions.filters.http.ext_authz.check_request import http_check
 from outrider.extensions.filters.http.ext_authz.grpc_service import (
@@ -56,8 +55,7 @@ if TYPE_CHECKING:
 TYPE: Final = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
 ROUTE_TYPE: Final = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
 _FAILURE_ALLOWED: Final = b"x-envoy-auth-failure-mode-allowed"
-# Filter state of `shadow_mode`.
-_SHADOW_KEY: Final = "envoy.filters.http.ext_authz.shadow"
+_OK_STATUS: Final = 200
 _NO_METADATA: Final[dict[str, dict[str, object]]] = {}
 
 
@@ -141,6 +139,11 @@ class AuthzFilter(HttpFilter):
         ):
             config.stats.disabled.inc()
             if not config.denies_when_disabled():
+                return HEADERS_CONTINUE
+            if config.shadow:
+                config.stats.shadow_denied.inc()
+                info.response_flags |= UNAUTHORIZED_EXTERNAL_SERVICE
+                self._shadow(shadow.DENIED_DECISION, config.status_on_error, [])
                 return HEADERS_CONTINUE
             self._refuse(config.status_on_error, "", [], "ext_authz_error")
             return HEADERS_STOP_ITERATION
@@ -252,6 +255,11 @@ class AuthzFilter(HttpFilter):
         config = self.config
         config.stats.error.inc()
         self._count("error")
+        if config.shadow:
+            config.stats.shadow_error.inc()
+            self._shadow(shadow.ERROR_DECISION, answer.status or config.status_on_error, answer.client_set)
+            self._pass()
+            return
         if not config.failure_mode_allow:
             self._refuse(answer.status or config.status_on_error, answer.body, answer.client_set, "ext_authz_error")
             return
@@ -267,10 +275,7 @@ class AuthzFilter(HttpFilter):
         self._count("denied")
         if config.shadow:
             config.stats.shadow_denied.inc()
-            info = self.manager.stream_info
-            if info.filter_state is None:
-                info.filter_state = {}
-            info.filter_state[_SHADOW_KEY] = StringState("denied")
+            self._shadow(shadow.DENIED_DECISION, answer.status, answer.client_set)
             self._charge(answer.status)
             self._pass()
             return
@@ -290,9 +295,11 @@ class AuthzFilter(HttpFilter):
         if not mutations.edit_request(answer, headers, config.rules):
             self._reject()
             return
-        if config.clear_route_cache and mutations.edits_request(answer):
+        if config.clear_route_cache and mutations.edits_request(answer, config.clearing_headers):
             self.manager.clear_route_cache()
         self.answer = answer
+        if config.shadow:
+            self._shadow(shadow.OK_DECISION, _OK_STATUS, [])
         config.stats.ok.inc()
         self._count("ok")
         self._pass()
@@ -302,6 +309,9 @@ class AuthzFilter(HttpFilter):
         self.config.stats.invalid.inc()
         self._count("invalid")
         self._refuse(500, "", [], "ext_authz_invalid")
+
+    def _shadow(self, result: str, status: int, fields: Fields) -> None:
+        shadow.keep(self.manager.stream_info, self.config_name, shadow.ShadowDecision(result, status, fields))
 
     def _pass(self) -> None:
         self.state = _DONE

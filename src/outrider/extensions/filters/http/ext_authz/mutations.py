@@ -44,8 +44,17 @@ def answer_valid(answer: AuthzAnswer) -> bool:
     return True
 
 
-def edits_request(answer: AuthzAnswer) -> bool:
-    """Whether the route may be another one now."""
+def edits_request(answer: AuthzAnswer, names: frozenset[bytes]) -> bool:
+    """Whether the route may be another one now; `names`: of the fields that count, empty = all."""
+    if names:
+        for fields in (answer.to_set, answer.to_append):
+            for name, _ in fields:
+                if name in names:
+                    return True
+        for name in answer.to_remove:
+            if name in names:
+                return True
+        return False
     return bool(answer.to_set or answer.to_append or answer.to_remove or answer.query_set or answer.query_remove)
 
 

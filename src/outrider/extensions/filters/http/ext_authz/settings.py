@@ -71,7 +71,7 @@ def merge_routes(configs: Sequence[object]) -> AuthzRoute | None:
 class AuthzStats:
     __slots__ = (
         "prefix", "ok", "denied", "error", "disabled", "failure_mode_allowed", "invalid", "ignored_dynamic_metadata",
-        "shadow_denied",
+        "shadow_denied", "shadow_error",
     )  # fmt: skip
 
     def __init__(self, context: FactoryContext, prefix: str) -> None:
@@ -85,13 +85,15 @@ class AuthzStats:
         self.invalid = own.counter("invalid")
         self.ignored_dynamic_metadata = own.counter("ignored_dynamic_metadata")
         self.shadow_denied = own.counter("shadow_denied")
+        self.shadow_error = own.counter("shadow_error")
 
 
 class AuthzConfig:
     __slots__ = (
         "http", "grpc", "check", "client", "stats", "body", "failure_mode_allow", "failure_header",
-        "clear_route_cache", "status_on_error", "enabled", "enabled_metadata", "deny_at_disable", "runtime_key",
-        "runtime", "charge", "clusters", "validate", "rules", "take_metadata", "max_denied_body", "shadow",
+        "clear_route_cache", "clearing_headers", "status_on_error", "enabled", "enabled_metadata", "deny_at_disable",
+        "runtime_key", "runtime", "charge", "clusters", "validate", "rules", "take_metadata", "max_denied_body",
+        "shadow",
     )  # fmt: skip
 
     def __init__(self, view: View, context: FactoryContext) -> None:
@@ -125,6 +127,8 @@ class AuthzConfig:
         self.failure_mode_allow = view.flag("failure_mode_allow")
         self.failure_header = view.flag("failure_mode_allow_header_add")
         self.clear_route_cache = view.flag("clear_route_cache")
+        # Only edits of these fields clear it; empty = any edit.
+        self.clearing_headers = frozenset(name.lower().encode() for name in view.texts("clear_route_cache_headers"))
         self.status_on_error = 403
         status = view.message("status_on_error")
         if status is not None and status.enum("code") != "Empty":
