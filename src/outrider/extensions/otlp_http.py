@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+import outrider
 from outrider.data.header_map import RequestHeaderMap, ResponseHeaderMap
-from outrider.data.header_names import CONTENT_LENGTH, CONTENT_TYPE
+from outrider.data.header_names import CONTENT_TYPE
 from outrider.extensions.access_loggers.batch import Envelope, Transport
 from outrider.http.header_mutation import HeaderParser
 from outrider.router.async_client import AsyncCall, AsyncCallbacks, AsyncClient
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from outrider.config.view import View
     from outrider.factory_context import FactoryContext
 
+# OTLP specification, "OTLP Exporter User Agent".
+_USER_AGENT: Final = b"OTel-OTLP-Exporter-Outrider/" + outrider.__version__.encode()
 _PROTOBUF: Final = b"application/x-protobuf"
 _MAX_CALLS: Final = 64
 
@@ -45,7 +48,7 @@ class OtlpHttpTransport(Transport):
             return False
         body = self.envelope.wrap(entries, True)
         headers = RequestHeaderMap(
-            {CONTENT_TYPE: _PROTOBUF, CONTENT_LENGTH: b"%d" % len(body)},
+            {CONTENT_TYPE: _PROTOBUF, b"user-agent": _USER_AGENT},
             method=b"POST", path=self.path, authority=self.authority, scheme=self.scheme,
         )  # fmt: skip
         for addition in self.headers.additions:
