@@ -18,7 +18,7 @@ from tests.support.upstream import Answer
 
 LOG = file_log(
     "%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %GRPC_STATUS% %GRPC_STATUS_NUMBER% in=%BYTES_RECEIVED% "
-    "out=%BYTES_SENT% state=%FILTER_STATE(envoy.filters.http.grpc_stats:TYPED)%\n"
+    "out=%BYTES_SENT% fields=%DYNAMIC_METADATA(envoy.filters.http.grpc_field_extraction)% state=%FILTER_STATE(envoy.filters.http.grpc_stats:TYPED)%\n"
 )
 TRAILERS = "http_protocol_options: {enable_trailers: true}"
 LISTED = "individual_method_stats_allowlist: {services: [{name: pkg.Svc, method_names: [Listed]}]}"

@@ -51,6 +51,15 @@ STRICT = {"reject_unknown_method": True, "reject_unknown_query_parameters": True
 OFF = f'{{"@type": {TYPE}, services: [], proto_descriptor_bin: ""}}'
 OTHER = f'{{"@type": {TYPE}, services: [shop.Shop], proto_descriptor_bin: "{BIN}", print_options: {{always_print_enums_as_ints: true}}}}'
 
+FIELDS = {
+    "@type": f"{FILTERS}grpc_field_extraction.v3.GrpcFieldExtractionConfig",
+    "descriptor_set": {"inline_bytes": BIN},
+    "extractions_by_method": {
+        "shop.Shop.PutBook": {"request_field_extractions": {name: {} for name in (
+            "shelf", "book.weight", "book.printed", "book.title", "book.tags", "book.id", "book.price", "book.author.name", "book.reviews.name", "book.author.born",
+        )}},
+    },
+}  # fmt: skip
 GROUP = SideConfig(
     bootstrap(
         [
@@ -63,6 +72,7 @@ GROUP = SideConfig(
             one("lenient", transcoder(ignore_unknown_query_parameters=True, ignored_query_parameters=["key"], case_insensitive_enum_parsing=True, url_unescape_spec="ALL_CHARACTERS", match_unregistered_custom_verb=True)),
             one("convert", transcoder(convert_grpc_status=True)),
             one("capture", transcoder(capture_unknown_query_parameters=True, url_unescape_spec="ALL_CHARACTERS_EXCEPT_SLASH")),
+            one("fields", [{"name": "envoy.filters.http.grpc_field_extraction", "typed_config": FIELDS}]),
             one("limits", transcoder(max_request_body_size=20, max_response_body_size=20)),
         ],
         [cluster("up", protocol="explicit_http_config: {http_protocol_options: {enable_trailers: true}}")],
@@ -92,6 +102,13 @@ JSON = ("content-type", "application/json")
 
 def js(path: str, body: str, method: str = "POST", *fields: tuple[str, str]) -> bytes:
     return request(method, path, headers=[JSON, *fields], body=body.encode())
+
+
+CUT: dict[str, Any] = {"stats": False, "replace": [("connection: close\n", "")]}
+
+
+def grpc(path: str, body: bytes) -> bytes:
+    return post(path, "test", ("content-type", "application/grpc"), body=body)
 
 
 CASES = [
@@ -174,6 +191,13 @@ CASES = [
     Case("convert_late", get("/v1/books/7"), answers=[FAILED_LATE], status=500, listener="convert"),
     Case("convert_ok", get("/v1/books/7"), answers=[ONE], listener="convert"),
     Case("convert_stream", get("/v1/shelves/s1/books"), answers=[FAILED], status=None, listener="convert"),
+    Case("fields", grpc("/shop.Shop/PutBook", frame(made("shop.Create", shelf="s", dryRun=True, book={"kind": "AUDIO", "sold": True, "weight": 0.1, "printed": "2020-01-02T03:04:05.5Z", "title": "t", "tags": ["a", "b"], "id": 5, "price": 1.5, "author": {"name": "n", "born": 3}, "reviews": [{"name": "r1"}, {"name": "r2"}]}))), answers=[ONE], listener="fields", expect=["r2"]),
+    Case("fields_empty", grpc("/shop.Shop/PutBook", frame(b"")), answers=[ONE], listener="fields"),
+    Case("fields_two", grpc("/shop.Shop/PutBook", frame(made("shop.Create", shelf="s")) + frame(made("shop.Create", shelf="t"))), answers=[ONE], listener="fields"),
+    Case("fields_other_method", grpc("/shop.Shop/GetBook", frame(b"")), answers=[ONE], listener="fields"),
+    Case("fields_no_data", grpc("/shop.Shop/PutBook", b"\0\0\0"), listener="fields", **CUT),
+    Case("fields_bad_path", grpc("/shop.Shop", frame(b"")), listener="fields", **CUT),
+    Case("fields_not_grpc", js("/shop.Shop/PutBook", "{}"), answers=[[answer()]], listener="fields"),
     Case("too_large", js("/v1/shelves/s1/books", '{"title": "' + "x" * 50 + '"}'), status=413, listener="limits", ignore_stats=["rq_response_before", "rq_rx_reset"], replace=[("connection: close\n", "")]),
     Case("answer_too_large", get("/v1/books/7"), answers=[reply(book(title="y" * 50), DONE)], status=500, listener="limits"),
 ]  # fmt: skip

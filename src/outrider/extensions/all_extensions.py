@@ -70,6 +70,7 @@ EXTENSIONS: Final = (
     "filters.http.jwt_authn",
     "filters.http.ext_authz",
     "filters.http.connect_grpc_bridge",
+    "filters.http.grpc_field_extraction",
     "filters.http.grpc_http1_bridge",
     "filters.http.grpc_http1_reverse_bridge",
     "filters.http.grpc_json_transcoder",

@@ -41,6 +41,19 @@ def resolve_field_path(message: Descriptor, path: str) -> list[FieldDescriptor]:
     return fields
 
 
+def resolve_message_path(message: Descriptor, path: str) -> list[FieldDescriptor]:
+    """As `resolve_field_path`, but by the names of the proto only, and through repeated messages."""
+    fields: list[FieldDescriptor] = []
+    current: Descriptor | None = message
+    for name in path.split("."):
+        found = None if current is None else current.fields_by_name.get(name)
+        if found is None:
+            raise FieldPathError(f"Could not find the field `{path}` in the type `{message.full_name}`")
+        fields.append(found)
+        current = found.message_type
+    return fields
+
+
 class Method:
     """One method, and one of the HTTP bindings that lead to it."""
 
