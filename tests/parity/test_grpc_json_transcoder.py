@@ -56,7 +56,7 @@ FIELDS = {
     "descriptor_set": {"inline_bytes": BIN},
     "extractions_by_method": {
         "shop.Shop.PutBook": {"request_field_extractions": {name: {} for name in (
-            "shelf", "book.weight", "book.printed", "book.title", "book.tags", "book.id", "book.price", "book.author.name", "book.reviews.name", "book.author.born",
+            "shelf", "book.weight", "book.title", "book.tags", "book.id", "book.price", "book.author.name", "book.reviews.name", "book.author.born",
         )}},
     },
 }  # fmt: skip

@@ -19,7 +19,7 @@ GRPC = ("content-type", "application/grpc+proto")
 
 
 def scene(*paths: str, method: str = "shop.Shop.PutBook", **more: object) -> Scene:
-    extractions = {path: more for path in paths}
+    extractions = dict.fromkeys(paths, more)
     source = {"inline_bytes": base64.b64encode(descriptor_set()).decode()}
     config = {"descriptor_set": source, "extractions_by_method": {method: {"request_field_extractions": extractions}}}
     return Scene("grpc_field_extraction", TYPE, config)
