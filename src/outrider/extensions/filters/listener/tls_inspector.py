@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from outrider.extensions.filters.listener.tls_fingerprint import HelloFacts, ja3, ja4
 from outrider.network.filter import CONTINUE, STOP
 from outrider.network.listener_filter import (
     LISTENER_FILTERS,
@@ -39,12 +40,14 @@ class NeedMore(Exception):
 class ClientHello:
     """What is read from a ClientHello."""
 
-    __slots__ = ("server_name", "protocols")
+    __slots__ = ("server_name", "protocols", "facts")
 
     def __init__(self) -> None:
         # Lower case; empty when there is none.
         self.server_name: str = ""
         self.protocols: list[str] = []
+        # For fingerprints.
+        self.facts: HelloFacts | None = None
 
 
 def parse_client_hello(data: bytes) -> ClientHello:
@@ -86,6 +89,9 @@ def _parse_body(body: bytes) -> ClientHello:
     if len(body) < position + 1:
         raise NotTls
     position += 1 + body[position]
+    ciphers = body[position + 2 : position + 2 + _number(body, position)]
+    facts = HelloFacts(_number(body, 0), ciphers, hello.protocols, False)
+    hello.facts = facts
     position += 2 + _number(body, position)
     if position >= len(body):
         raise NotTls
@@ -105,10 +111,12 @@ def _parse_body(body: bytes) -> ClientHello:
         if position > end:
             raise NotTls
         content = body[start:position]
+        facts.add(kind, content)
         if kind == _SERVER_NAME:
             hello.server_name = _server_name(content)
+            facts.named = True
         elif kind == _ALPN:
-            hello.protocols = _protocols(content)
+            hello.protocols = facts.protocols = _protocols(content)
     return hello
 
 
@@ -164,9 +172,13 @@ class TlsInspectorStats:
 class TlsInspector(ListenerFilter):
     """Waits until it is certain whether a ClientHello comes, and has read it."""
 
-    __slots__ = ("stats", "callbacks", "max_size")
+    __slots__ = ("stats", "callbacks", "max_size", "with_ja3", "with_ja4")
 
-    def __init__(self, stats: TlsInspectorStats, max_size: int) -> None:
+    def __init__(
+        self, stats: TlsInspectorStats, max_size: int, with_ja3: bool = False, with_ja4: bool = False
+    ) -> None:
+        self.with_ja3 = with_ja3
+        self.with_ja4 = with_ja4
         self.stats = stats
         self.max_size = max_size
         self.callbacks: ListenerFilterChain | None = None
@@ -193,6 +205,11 @@ class TlsInspector(ListenerFilter):
         assert self.callbacks is not None
         info = self.callbacks.info
         info.transport_protocol = "tls"
+        if hello.facts is not None:
+            if self.with_ja3:
+                info.ja3_hash = ja3(hello.facts)
+            if self.with_ja4:
+                info.ja4_hash = ja4(hello.facts)
         stats.tls_found.inc()
         if hello.protocols:
             info.application_protocols = hello.protocols
@@ -209,12 +226,14 @@ class TlsInspector(ListenerFilter):
 
 
 class TlsInspectorFactory(ListenerFilterFactory):
-    def __init__(self, stats: TlsInspectorStats, max_size: int) -> None:
+    def __init__(self, stats: TlsInspectorStats, max_size: int, with_ja3: bool, with_ja4: bool) -> None:
         self.stats = stats
         self.max_size = max_size
+        self.with_ja3 = with_ja3
+        self.with_ja4 = with_ja4
 
     def create(self) -> ListenerFilter:
-        return TlsInspector(self.stats, self.max_size)
+        return TlsInspector(self.stats, self.max_size, self.with_ja3, self.with_ja4)
 
 
 @LISTENER_FILTERS.register(
@@ -226,4 +245,6 @@ def create(config: View, context: FactoryContext) -> ListenerFilterFactory:
     # Only how Envoy grows its peek buffer; ours grows by itself.
     config.accept("initial_read_buffer_size")
     size = config.integer("max_client_hello_size", MAX_CLIENT_HELLO)
-    return TlsInspectorFactory(TlsInspectorStats(context.root_scope), size)
+    with_ja3 = config.flag("enable_ja3_fingerprinting")
+    with_ja4 = config.flag("enable_ja4_fingerprinting")
+    return TlsInspectorFactory(TlsInspectorStats(context.root_scope), size, with_ja3, with_ja4)
