@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -131,3 +134,59 @@ def test_a_request_in_flight_when_the_other_side_dies() -> None:
         await settle(lambda: one.closed == 1)
 
     asyncio.run(run())
+
+
+@KINDS
+def test_descriptors_come_with_their_message(kind: str, tmp_path: Path) -> None:
+    class Taker(Handler):
+        def __init__(self) -> None:
+            super().__init__()
+            self.texts: list[bytes] = []
+
+        def on_message(self, channel: Channel, kind: str, payload: Any) -> None:
+            super().on_message(channel, kind, payload)
+            if payload:
+                for descriptor in channel.take_descriptors():
+                    with os.fdopen(descriptor, "rb") as file:
+                        self.texts.append(file.read())
+
+    async def body(ours: Channel, one: Handler, theirs: Channel, other: Handler) -> None:
+        taker = Taker()
+        theirs.handler = taker
+        for number in range(20):
+            path = tmp_path / str(number)
+            path.write_text(str(number))
+            with path.open("rb") as file:
+                ours.send("file", number % 2, [file.fileno()] * (number % 3))
+            # Large messages in between, that the kernel does not take at once.
+            ours.send("filler", 0, ())
+            ours.send("bytes" * 50_000, None)
+        before = len(os.listdir("/proc/self/fd"))
+        await settle(lambda: len(taker.messages) == 60)
+        wanted = [str(number).encode() for number in range(20) if number % 2 for _ in range(number % 3)]
+        assert [text for text in taker.texts if text] == list(dict.fromkeys(wanted))
+        # Those that nobody took are closed.
+        assert len(os.listdir("/proc/self/fd")) <= before
+
+    with_channel(kind, body)
+
+
+def test_a_burst_does_not_keep_the_loop() -> None:
+    class Slow(Handler):
+        def on_message(self, channel: Channel, kind: str, payload: Any) -> None:
+            time.sleep(0.001)
+            super().on_message(channel, kind, payload)
+
+    async def body(ours: Channel, one: Handler, theirs: Channel, other: Handler) -> None:
+        theirs.handler = slow = Slow()
+        for number in range(200):
+            ours.send("n", number)
+        longest, last = 0.0, time.monotonic()
+        while len(slow.messages) < 200:
+            await asyncio.sleep(0)
+            now = time.monotonic()
+            longest, last = max(longest, now - last), now
+        assert longest < 0.1
+        assert slow.messages == [("n", number) for number in range(200)]
+
+    with_channel("socket", body)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support.subscriptions import FakeSubscription, FakeSubscriptions, resource
-from tests.upstream.fakes import FakeDispatcher
 
 from outrider.access_log.file_writer import AccessLogManager
 from outrider.config.errors import ConfigError
@@ -23,6 +21,8 @@ from outrider.upstream.control.initialization import CDS, DONE, PRIMARY_DONE
 from outrider.upstream.control.manager import ClusterListener, ControlManager
 from outrider.upstream.hosts_update import HostsUpdate
 from tests.config.messages import view_of
+from tests.support.subscriptions import FakeSubscription, FakeSubscriptions, resource
+from tests.upstream.fakes import FakeDispatcher
 
 CLUSTER = "envoy.config.cluster.v3.Cluster"
 ENDPOINTS = "envoy.config.endpoint.v3.ClusterLoadAssignment"
