@@ -465,10 +465,10 @@ def on_demand(**odcds: Any) -> dict[str, Any]:
 ADS = {"ads": {}, "resource_api_version": "V3"}
 
 
-def use_ads(scene: Scene, control_plane: Recorder) -> None:
+def use_ads(scene: Scene, control_plane: Recorder, api_type: str = "DELTA_GRPC") -> None:
     service = {"envoy_grpc": {"cluster_name": "xds"}}
     scene.clusters.append(xds_cluster(control_plane.port))
-    scene.options = {"dynamic_resources": {"ads_config": {"api_type": "DELTA_GRPC", "transport_api_version": "V3", "grpc_services": [service]}}}
+    scene.options = {"dynamic_resources": {"ads_config": {"api_type": api_type, "transport_api_version": "V3", "grpc_services": [service]}}}
 
 
 def test_virtual_hosts_on_demand(scenes: list[Scene]) -> None:
@@ -529,3 +529,75 @@ def test_clusters_on_demand(scenes: list[Scene]) -> None:
         same(scenes, play)
     finally:
         upstream.close()
+
+
+def test_scopes_on_demand(scenes: list[Scene]) -> None:
+    def play(scene: Scene) -> None:
+        with Recorder() as control_plane:
+            use_ads(scene, control_plane)
+            builder = {"fragments": [{"header_value_extractor": {"name": "x-a", "index": 0}}]}
+            lazy = {"name": "lazy", "key": {"fragments": [{"string_key": "a"}]}, "route_configuration_name": "r", "on_demand": True}
+            eager = {"name": "eager", "key": {"fragments": [{"string_key": "b"}]}, "route_configuration_name": "s"}
+            control_plane.set(SCOPED, [lazy, eager])
+            control_plane.set(ROUTES, [answer("r", 201), answer("s", 202)])
+            scoped = {"name": "srds", "scope_key_builder": builder, "rds_config_source": ADS, "scoped_rds": {"scoped_rds_config_source": ADS}}
+            scene.listen("on", [scene.manager("on", {"scoped_routes": scoped}, on_demand())])
+            scene.start()
+            scene.see(scene.stats(r"scopes|rds\.[rs]\.config_reload"))
+            scene.see([scene.get("on", **{"x-a": key}) for key in ("b", "a", "a", "c")] + [scene.get("on")])
+            scene.see(scene.stats(r"scopes|rds\.[rs]\.config_reload"))
+            control_plane.update(ROUTES, answer("r", 203))
+            scene.until(lambda: scene.get("on", **{"x-a": "a"}) == 203)
+            scene.see(scene.dump("ScopedRoutesConfigDump"))
+            scene.see(scene.log()[:5])
+            scene.see([each.summary() for each in control_plane.requests(ROUTES)])
+
+    same(scenes, play)
+
+
+@pytest.mark.parametrize("api_type", ["GRPC", "DELTA_GRPC"])
+def test_one_stream_for_everything(scenes: list[Scene], api_type: str) -> None:
+    """Secrets of a cluster and of a listener, a filter and routes over one ADS stream: requests, refusals, stats."""
+
+    def play(scene: Scene) -> None:
+        with Recorder() as control_plane:
+            use_ads(scene, control_plane, api_type)
+            header = TYPE + "extensions.filters.http.header_to_metadata.v3.Config"
+            rule = {"header": "x", "on_header_present": {"key": "k", "type": "STRING"}}
+            control_plane.set(SECRET, [secret(ONE), {"name": "ROOTCA", "validation_context": {"trusted_ca": {"inline_string": CA.pem}}}])
+            control_plane.set(EXTENSION, [{"name": "f", "typed_config": {"@type": header, "request_rules": [rule]}}])
+            control_plane.set(ROUTES, [answer("r", 200)])
+            common = {"tls_certificate_sds_secret_configs": [{"name": "cert", "sds_config": ADS}]}
+            found = {"name": "f", "config_discovery": {"config_source": ADS, "type_urls": [header]}}
+            scene.listen("tls", [scene.manager("tls", {"rds": {"route_config_name": "r", "config_source": ADS}}, found)], chain={"transport_socket": tls("Downstream", common)})
+            validation = {"validation_context_sds_secret_config": {"name": "ROOTCA", "sds_config": ADS}}
+            hosts = {"cluster_name": "up", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": at(scene.ports["tls"])}}]}]}
+            # By CDS: a static cluster that takes its secrets from ADS makes Envoy crash.
+            scene.options["dynamic_resources"]["cds_config"] = ADS
+            control_plane.set(CLUSTER, [{"name": "up", "type": "STATIC", "connect_timeout": "1s", "load_assignment": hosts, "transport_socket": tls("Upstream", validation)}])
+            away = {"name": "away", "virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "up"}}]}], "validate_clusters": False}
+            scene.listen("plain", [scene.manager("plain", {"route_config": away})])
+            scene.start()
+            scene.see([shown(scene, "tls") == ONE.der, scene.get("plain")])
+            control_plane.update(SECRET, secret(TWO, private_key={"inline_string": ONE.key_pem()}))
+            control_plane.wait_for(lambda: control_plane.nacks(SECRET))
+            scene.see([shown(scene, "tls") == ONE.der, scene.get("plain")])
+            control_plane.update(SECRET, secret(TWO))
+            scene.until(lambda: shown(scene, "tls") == TWO.der)
+            bad = answer("r", 201)
+            bad["virtual_hosts"][0]["domains"] = ["*", "*"]
+            control_plane.update(ROUTES, bad)
+            control_plane.wait_for(lambda: control_plane.nacks(ROUTES))
+            scene.see(scene.get("plain"))
+            control_plane.update(ROUTES, answer("r", 202))
+            scene.until(lambda: scene.get("plain") == 202)
+            for kind in (SECRET, ROUTES, EXTENSION):
+                asked = [each.message for each in control_plane.requests(kind)]
+                errors = [each.error_detail.message for each in asked if each.HasField("error_detail")]
+                # Ours begin with the path of the field at fault.
+                scene.see([re.sub(r"^\w+\[\w+\]\S*: ", "", error) for error in errors])
+            scene.see(scene.stats(r"(sds|rds|extension_config).*(success|rejected|failure|reload)|update_by_sds|not_ready"))
+            for kind in ("SecretsConfigDump", "EcdsConfigDump", "RoutesConfigDump"):
+                scene.see(scene.dump(kind))
+
+    same(scenes, play)

@@ -225,7 +225,8 @@ class DiscoveredResource(SubscriptionCallbacks):
 
     def on_delta(self, added: list[Resource], removed: list[str], version: str) -> None:
         if added:
-            self.on_state(added, version)
+            # As in Envoy, what is shown is the version of the resource, not that of the answer.
+            self.on_state(added, added[0].version or version)
         elif removed:
             self.on_removed()
 
