@@ -100,6 +100,9 @@ class BootstrapSettings:
         self.ads_config: View | None = dynamic.message("ads_config") if dynamic is not None else None
         self.lds_locator: str = _read_locator(dynamic, "lds_resources_locator", "Listener")
         self.cds_locator: str = _read_locator(dynamic, "cds_resources_locator", "Cluster")
+        # Of `xdstp://` authorities.
+        self.config_sources: list[View] = view.messages("config_sources")
+        self.default_config_source: View | None = view.message("default_config_source")
         cluster_manager = view.message("cluster_manager")
         self.local_cluster_name: str = (
             cluster_manager.text("local_cluster_name") if cluster_manager is not None else ""

@@ -49,14 +49,15 @@ class MainDiscovery:
         context.config_tracker = self.tracker
         context.support = SupportPolicy("warn" if options.unsupported == "warn" else "reject")
         self.sources = XdsSubscriptions(
-            context, settings.ads_config, settings.node, options.reject_unknown_dynamic_fields, clusters.is_primary
-        )
+            context, settings.ads_config, settings.node, options.reject_unknown_dynamic_fields, clusters.is_primary,
+            config_sources=settings.config_sources, default_config_source=settings.default_config_source,
+        )  # fmt: skip
         self.relay = RelaySubscriptions(self.sources)
         context.subscriptions = self.relay
         clusters.control.subscriptions = self.sources
         clusters.load()
-        if self.sources.ads_source is not None:
-            self.sources.ads_source.check_clusters(clusters.is_primary)
+        for source in self.sources.aggregated_sources:
+            source.check_clusters(clusters.is_primary)
         self.load_reporter: LoadReporter | None = None
         if settings.load_stats_config is not None:
             self.load_reporter = self.sources.load_reporter(settings.load_stats_config)

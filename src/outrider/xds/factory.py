@@ -6,7 +6,8 @@ Source: Envoy's `SubscriptionFactoryImpl` and `XdsManagerImpl`; "xDS configurati
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from outrider.config.errors import ConfigError
@@ -17,6 +18,7 @@ from outrider.grpc.client import GrpcClient
 from outrider.grpc.factory import grpc_client
 from outrider.router.async_client import AsyncClient
 from outrider.xds import api_types
+from outrider.xds.authorities import Authorities, NamedSubscription
 from outrider.xds.grpc_subscription import InitialFetch, MuxSubscription
 from outrider.xds.load_reports import LoadReporter
 from outrider.xds.mux import Mux
@@ -55,9 +57,12 @@ class XdsSubscriptions(SubscriptionFactory):
         reject_unknown_dynamic: bool = False,
         is_primary_cluster: Callable[[str], bool] | None = None,
         make_client: Callable[[View, FactoryContext], GrpcClient] = grpc_client,
+        config_sources: Sequence[View] = (),
+        default_config_source: View | None = None,
     ) -> None:
         """`node`: what goes into requests. `is_primary_cluster`: whether a name is that of a static cluster that is not
-        itself discovered (EDS); None = any cluster known by now. Raises ConfigError."""
+        itself discovered (EDS); None = any cluster known by now. `config_sources`, `default_config_source`: those of
+        the bootstrap, for `xdstp://` authorities. Raises ConfigError."""
         self.context = context
         self.policy = LoadPolicy(not reject_unknown_dynamic)
         # Serialized once. The extensions have been registered by now.
@@ -69,12 +74,14 @@ class XdsSubscriptions(SubscriptionFactory):
         # The streams beside ADS, as long as somebody uses them.
         self._muxes: weakref.WeakSet[Mux] = weakref.WeakSet()
         self.ads: Mux | None = None
-        self.ads_source: ApiSource | None = None
+        # What the streams of several types were made from: their clusters are checked when there are any.
+        self.aggregated_sources: list[ApiSource] = []
         if ads_config is not None:
             source = self._source(ads_config)
             source.check_is_stream()
-            self.ads_source = source
+            self.aggregated_sources.append(source)
             self.ads = self._mux(source, None, context.root_scope)
+        self.authorities = Authorities(config_sources, default_config_source, self._authority)
 
     # Subscriptions
 
@@ -98,9 +105,10 @@ class XdsSubscriptions(SubscriptionFactory):
         if kind == "ads":
             if source is not None:
                 source.accept("ads")
-            if self.ads is None:
-                raise _error(source, "ADS must be configured to support an ADS config source")
-            return MuxSubscription(self.ads, type_name, callbacks, stats, fetch, False)
+            aggregated = partial(self._aggregated, source, type_name, callbacks, stats, fetch)
+            if source is None and self.authorities.muxes:
+                return NamedSubscription(self.authorities, aggregated)
+            return aggregated(None)
         assert source is not None
         if kind in ("path", "path_config_source"):
             return self._file(source, type_name, callbacks, stats)
@@ -109,6 +117,21 @@ class XdsSubscriptions(SubscriptionFactory):
             assert inner is not None
             return self._api(self._source(inner), type_name, callbacks, stats, fetch, scope)
         raise source.error("Missing config source specifier in envoy::config::core::v3::ConfigSource")
+
+    def _aggregated(
+        self, source: View | None, type_name: str, callbacks: SubscriptionCallbacks, stats: SubscriptionStats,
+        fetch: InitialFetch, mux: Mux | None,
+    ) -> Subscription:  # fmt: skip
+        """Over an authority's stream, or for None over ADS."""
+        mux = mux if mux is not None else self.ads
+        if mux is None:
+            raise _error(source, "ADS must be configured to support an ADS config source")
+        return MuxSubscription(mux, type_name, callbacks, stats, fetch, False)
+
+    def _authority(self, config: View) -> Mux:
+        source = self._source(config)
+        self.aggregated_sources.append(source)
+        return self._mux(source, None, self.context.root_scope)
 
     def _file(
         self, source: View, type_name: str, callbacks: SubscriptionCallbacks, stats: SubscriptionStats
@@ -197,26 +220,29 @@ class XdsSubscriptions(SubscriptionFactory):
 
     def start(self) -> None:
         """Open the ADS stream: the clusters that it needs are ready."""
-        if self.ads is not None:
-            self.ads.start()
+        for mux in self._aggregated_muxes():
+            mux.start()
+
+    def _aggregated_muxes(self) -> list[Mux]:
+        return [*([self.ads] if self.ads is not None else ()), *self.authorities.muxes]
 
     def pause(self, type_name: str) -> None:
         """Hold back requests of a type (EDS while clusters are taken over, RDS while listeners are). Counted."""
-        if self.ads is not None:
-            self.ads.pause(type_name)
+        for mux in self._aggregated_muxes():
+            mux.pause(type_name)
 
     def resume(self, type_name: str) -> None:
         """Undo one `pause`."""
-        if self.ads is not None:
-            self.ads.resume(type_name)
+        for mux in self._aggregated_muxes():
+            mux.resume(type_name)
 
     def close(self) -> None:
         """The end of all streams and watches."""
         for mux in list(self._muxes):
             mux.close()
         self._muxes.clear()
-        if self.ads is not None:
-            self.ads.close()
+        for mux in self._aggregated_muxes():
+            mux.close()
         if self._watches is not None:
             self._watches.close()
             self._watches = None
