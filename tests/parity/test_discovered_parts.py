@@ -65,6 +65,7 @@ class Scene:
         self.clusters: list[dict[str, Any]] = []
         self.options: dict[str, Any] = {}
         self.proxy: ProxyProcess | None = None
+        self.concurrency = 1
         self.seen: list[Any] = []
 
     # --- the configuration ---
@@ -101,7 +102,9 @@ class Scene:
             "static_resources": {"listeners": self.listeners, "clusters": self.clusters},
             **self.options,
         }
-        self.proxy = ProxyProcess(self.kind, json.dumps(bootstrap), self.admin, self.folder, environment={"PYTHONPATH": "src"})
+        self.proxy = ProxyProcess(
+            self.kind, json.dumps(bootstrap), self.admin, self.folder, environment={"PYTHONPATH": "src"}, concurrency=self.concurrency
+        )
         self.proxy.wait_ready()
 
     def stop(self) -> None:
