@@ -20,7 +20,7 @@ RANKS: dict[str, float] = {
     "matching": 4,
     "overload": 4,
     "access_log": 5,
-    "tracing": 5,
+    "tracing": 5.5,
     "network": 6,
     "http": 7,
     "upstream": 8,

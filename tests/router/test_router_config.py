@@ -76,11 +76,11 @@ def test_all_fields() -> None:
     assert config.log_on_pool_ready and config.log_flush_interval_ms == 2000
 
 
-def test_spans_of_attempts_are_not_supported() -> None:
+def test_spans_of_attempts() -> None:
     view = View(message())
     view.proto.start_child_span = True  # type: ignore[attr-defined]
-    router_config(view, factory_context())
-    assert view.unread() == ["start_child_span"]
+    assert router_config(view, factory_context()).start_child_span
+    assert view.unread() == []
 
 
 def test_upstream_filters_end_with_the_codec() -> None:

@@ -27,16 +27,19 @@ CLIENT_FORCED: Final = 3
 X_CLIENT_TRACE_ID: Final = b"x-client-trace-id"
 X_ENVOY_FORCE_TRACE: Final = b"x-envoy-force-trace"
 DEFAULT_PATH_TAG_LENGTH: Final = 256
-WHOLE: Final = 10_000
+ALL: Final[tuple[int, int]] = (100, 100)
+"""A share of the requests: numerator and denominator."""
 
 
 class RouteTracing:
-    """What a route says. Sampling in ten thousandths."""
+    """What a route says."""
 
     __slots__ = ("client_sampling", "random_sampling", "overall_sampling", "custom_tags", "operation",
                  "upstream_operation")  # fmt: skip
 
-    def __init__(self, client_sampling: int, random_sampling: int, overall_sampling: int) -> None:
+    def __init__(
+        self, client_sampling: tuple[int, int], random_sampling: tuple[int, int], overall_sampling: tuple[int, int]
+    ) -> None:
         self.client_sampling = client_sampling
         self.random_sampling = random_sampling
         self.overall_sampling = overall_sampling
@@ -58,10 +61,9 @@ class TracingConfig:
         self.tracer = tracer
         self.runtime = runtime
         self.egress = egress
-        # Ten thousandths.
-        self.client_sampling: int = WHOLE
-        self.random_sampling: int = WHOLE
-        self.overall_sampling: int = WHOLE
+        self.client_sampling: tuple[int, int] = ALL
+        self.random_sampling: tuple[int, int] = ALL
+        self.overall_sampling: tuple[int, int] = ALL
         self.verbose: bool = False
         self.max_path_tag_length: int = DEFAULT_PATH_TAG_LENGTH
         self.custom_tags: list[CustomTag] = []
@@ -91,14 +93,16 @@ class TracingConfig:
         if reason == NOT_TRACEABLE:
             single = headers.single
             if X_CLIENT_TRACE_ID in single and runtime.fraction_enabled(
-                "tracing.client_enabled", client, WHOLE, getrandbits(31)
+                "tracing.client_enabled", client[0], client[1], getrandbits(31)
             ):
                 reason = CLIENT_FORCED
             elif X_ENVOY_FORCE_TRACE in single:
                 reason = SERVICE_FORCED
-            elif runtime.fraction_enabled("tracing.random_sampling", random, WHOLE, number):
+            elif runtime.fraction_enabled("tracing.random_sampling", random[0], random[1], number):
                 reason = SAMPLING
-        if reason != NOT_TRACEABLE and not runtime.fraction_enabled("tracing.global_enabled", overall, WHOLE, number):
+        if reason != NOT_TRACEABLE and not runtime.fraction_enabled(
+            "tracing.global_enabled", overall[0], overall[1], number
+        ):
             reason = NOT_TRACEABLE
         return reason
 

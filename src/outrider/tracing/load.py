@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from outrider.tracing.config import DEFAULT_PATH_TAG_LENGTH, WHOLE, TracingConfig
+from outrider.tracing.config import DEFAULT_PATH_TAG_LENGTH, TracingConfig
 from outrider.tracing.custom_tags import operation_field, parse_custom_tags
 from outrider.tracing.registry import TRACERS
 from outrider.tracing.span import Tracer
@@ -22,9 +22,10 @@ def load_tracing(view: View | None, context: FactoryContext, use_request_id: boo
     tracer = None if provider is None else tracer_of(provider, context)
     egress = context.traffic_direction == "OUTBOUND"
     config = TracingConfig(NO_TRACER if tracer is None else tracer, context.runtime, egress)
-    config.client_sampling = _percent(view, "client_sampling")
-    config.random_sampling = _percent(view, "random_sampling")
-    config.overall_sampling = _percent(view, "overall_sampling")
+    # Whole per cent but for the random one, as in Envoy.
+    config.client_sampling = (int(view.number("client_sampling", 100.0)), 100)
+    config.random_sampling = (int(view.number("random_sampling", 100.0) * 100), 10_000)
+    config.overall_sampling = (int(view.number("overall_sampling", 100.0)), 100)
     config.verbose = view.flag("verbose")
     config.max_path_tag_length = view.integer("max_path_tag_length", DEFAULT_PATH_TAG_LENGTH)
     config.custom_tags = parse_custom_tags(view.messages("custom_tags"))
@@ -51,7 +52,3 @@ def tracer_of(provider: View, context: FactoryContext) -> Tracer:
         return found
     context.singletons[key] = made
     return made
-
-
-def _percent(view: View, name: str) -> int:
-    return min(int(view.number(name, 100.0) * WHOLE / 100 + 0.5), WHOLE)

@@ -49,6 +49,8 @@ class ZipkinSpan(Span):
         self.trace = ""
         self.id = ""
         self.parent = ""
+        # The context came in the one header `b3` and goes on in it.
+        self.single = False
         # The caller's span is ours, too.
         self.shared = False
         self.tags: dict[str, str] = {}
@@ -65,6 +67,10 @@ class ZipkinSpan(Span):
         self.annotations.append((time_ns, event))
 
     def inject(self, headers: HeaderMap) -> None:
+        if self.single:
+            parent = f"-{self.parent}" if self.parent else ""
+            headers.set(_SINGLE, f"{self.trace}-{self.id}-{'1' if self.sampled else '0'}{parent}".encode())
+            return
         headers.set(_TRACE_ID, self.trace.encode())
         headers.set(_SPAN_ID, self.id.encode())
         if self.parent:
@@ -79,6 +85,7 @@ class ZipkinSpan(Span):
         child.trace = self.trace
         child.parent = self.id
         child.id = new_id(64)
+        child.single = self.single
         return child
 
     def finish(self, end_ns: int) -> None:
@@ -150,13 +157,15 @@ class ZipkinTracer(Tracer):
         kind = _CLIENT if egress and not separate else _SERVER
         trace, above, parent, sampled = self._context(headers)
         span = ZipkinSpan(self, host, start_ns, kind, traced if sampled is None else sampled)
+        span.shared = kind == _SERVER and self.shared
         if not trace:
             span.id = new_id(64)
             span.trace = new_id(64) + span.id if self.long_ids else span.id
             return span
         span.trace = trace
+        span.single = headers.get(_SINGLE) is not None
         if kind == _SERVER and self.shared and above:
-            span.id, span.parent, span.shared = above, parent, True
+            span.id, span.parent = above, parent
         else:
             span.id, span.parent = new_id(64), above
         return span

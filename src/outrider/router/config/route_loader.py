@@ -25,7 +25,7 @@ from outrider.router.config.redirect import DirectResponseRoute, RedirectRoute
 from outrider.router.config.route import Decorator, Route, RouteStats
 from outrider.router.config.route_entry import PRIORITY_HIGH, RouteEntry
 from outrider.router.config.weighted_clusters import ClusterHeaderRoute, WeightedClustersRoute
-from outrider.tracing.config import WHOLE, RouteTracing
+from outrider.tracing.config import ALL, RouteTracing
 from outrider.tracing.custom_tags import operation_field, parse_custom_tags
 
 if TYPE_CHECKING:
@@ -328,11 +328,10 @@ def _load_tracing(view: View) -> RouteTracing:
     tracing = view.message("tracing")
     if tracing is None:
         raise ConfigError("tracing is not set")
-    rates: list[int] = []
+    rates: list[tuple[int, int]] = []
     for name in _SAMPLING:
         rate = tracing.message(name)
-        numerator, denominator = (100, 100) if rate is None else fractional_percent(rate)
-        rates.append(min(numerator * WHOLE // denominator, WHOLE))
+        rates.append(ALL if rate is None else fractional_percent(rate))
     loaded = RouteTracing(rates[0], rates[1], rates[2])
     loaded.custom_tags = parse_custom_tags(tracing.messages("custom_tags"))
     loaded.operation = operation_field(tracing, "operation")
