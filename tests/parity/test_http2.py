@@ -15,6 +15,8 @@ from outrider.native import load_http2
 from tests.parity.harness.config import bootstrap, cluster, http
 from tests.parity.harness.pair import Pair
 from tests.parity.harness.side import Side, SideConfig, wait_for
+from tests.support.http1_message import answer
+from tests.support.upstream import Answer, CloseNow, EchoTunnel
 
 pytestmark = pytest.mark.skipif(not load_http2.AVAILABLE, reason="libnghttp2 was not there when this was built")
 
@@ -35,6 +37,22 @@ HOSTS = """
   - {match: {prefix: /}, route: {cluster: up}}
 """
 
+TUNNEL_HOSTS = """
+- name: all
+  domains: ["*"]
+  routes:
+  - {match: {connect_matcher: {}}, route: {cluster: up, upgrade_configs: [{upgrade_type: CONNECT, connect_config: {}}]}}
+  - {match: {prefix: /}, route: {cluster: up}}
+"""
+TUNNEL_FRONT = """
+- name: all
+  domains: ["*"]
+  routes:
+  - {match: {connect_matcher: {}, headers: [{name: x-h1, present_match: true}]}, route: {cluster: tunnels_h1}}
+  - {match: {prefix: /, headers: [{name: x-h1, present_match: true}]}, route: {cluster: tunnels_h1}}
+  - {match: {connect_matcher: {}}, route: {cluster: tunnels}}
+  - {match: {prefix: /}, route: {cluster: tunnels}}
+"""
 BIG = f"""
 - name: all
   domains: ["*"]
@@ -47,6 +65,8 @@ GROUP = SideConfig(
         [
             http("main", HOSTS, options="{http2_protocol_options: {allow_connect: true}, upgrade_configs: [{upgrade_type: websocket}]}"),
             http("front", TO_H2),
+            http("tunnels", TUNNEL_HOSTS, options="{http2_protocol_options: {allow_connect: true}, upgrade_configs: [{upgrade_type: websocket}, {upgrade_type: CONNECT}]}"),
+            http("tunnels_front", TUNNEL_FRONT, options="{http2_protocol_options: {allow_connect: true}, upgrade_configs: [{upgrade_type: websocket}, {upgrade_type: CONNECT}]}"),
             http("stream_error", HOSTS, options="http2_protocol_options: {override_stream_error_on_invalid_http_message: true}"),
             http("small", HOSTS, options="{max_request_headers_kb: 1, common_http_protocol_options: {max_headers_count: 8}}"),
             http("idle", HOSTS, options="{common_http_protocol_options: {idle_timeout: 0.4s}, drain_timeout: 0.3s}"),
@@ -60,6 +80,8 @@ GROUP = SideConfig(
         [
             cluster("up"),
             cluster("loop", "<<port:main>>", protocol=H2),
+            cluster("tunnels", "<<port:tunnels>>", protocol=H2),
+            cluster("tunnels_h1", "<<port:tunnels>>"),
             cluster("hang", "<<silent:a>>"),
         ],
     )
@@ -227,13 +249,38 @@ IGNORED = re.compile(r"cx_length|pending_send_bytes|outbound_.*_active|_bytes_|c
 NO_STATS = {"ping_flood", "settings_flood"}
 
 
+# The upstream's answers come last.
+TunnelRow = tuple[str, str, Sequence[bytes | float], float, Sequence[Answer]]
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n"
+ECHO: Sequence[Answer] = [[SWITCHED, EchoTunnel()]]
+WEBSOCKET = ((":protocol", "websocket"), (":scheme", "http"), (":path", "/chat"), (":authority", "test"), ("sec-websocket-version", "13"))
+OVER_H1 = b"GET /chat HTTP/1.1\r\nhost: test\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+INSIDE = b"GET /in HTTP/1.1\r\nhost: inside\r\n\r\n"
+TUNNELS: list[TunnelRow] = [
+    ("websocket", "tunnels", [START + connect(*WEBSOCKET), 0.3, frame(0, 0, 1, b"hello"), 0.3, frame(0, 0, 1, b"again"), 0.2, frame(3, 0, 1, b"\0\0\0\x08")], 0.3, ECHO),
+    ("websocket_refused", "tunnels", [START + connect(*WEBSOCKET)], 0.5, [[answer("403 Forbidden", body=b"no")]]),
+    ("websocket_answered_200", "tunnels", [START + connect(*WEBSOCKET)], 0.5, [[answer("200 OK", body=b"no")]]),
+    ("websocket_upstream_ends", "tunnels", [START + connect(*WEBSOCKET), 0.3], 0.5, [[SWITCHED, b"bye", CloseNow()]]),
+    ("websocket_to_h2", "tunnels_front", [START + connect(*WEBSOCKET), 0.4, frame(0, 0, 1, b"hello"), 0.3, frame(3, 0, 1, b"\0\0\0\x08")], 0.4, ECHO),
+    ("websocket_to_h2_refused", "tunnels_front", [START + connect(*WEBSOCKET)], 0.6, [[answer("403 Forbidden", body=b"no")]]),
+    ("websocket_h1_to_h2", "tunnels_front", [OVER_H1 + b"\r\n", 0.4, b"hello", 0.3], 0.1, ECHO),
+    ("websocket_h1_to_h2_refused", "tunnels_front", [OVER_H1 + b"\r\n"], 0.6, [[answer("403 Forbidden", body=b"no")]]),
+    ("websocket_h2_to_h1_to_h1", "tunnels_front", [START + connect(*WEBSOCKET, ("x-h1", "1")), 0.4, frame(0, 0, 1, b"hello"), 0.3, frame(3, 0, 1, b"\0\0\0\x08")], 0.4, ECHO),
+    ("other_protocol", "tunnels", [START + connect((":protocol", "other"), *WEBSOCKET[1:])], 0.4, ECHO),
+    ("connect", "tunnels", [START + connect((":authority", "test:80")), 0.3, frame(0, 0, 1, INSIDE), 0.3, frame(3, 0, 1, b"\0\0\0\x08")], 0.3, []),
+    ("connect_to_h2", "tunnels_front", [START + connect((":authority", "test:80")), 0.3, frame(0, 0, 1, INSIDE), 0.3, frame(3, 0, 1, b"\0\0\0\x08")], 0.4, []),
+    ("connect_to_h1", "tunnels_front", [START + connect((":authority", "test:80"), ("x-h1", "1")), 0.3, frame(0, 0, 1, INSIDE), 0.3, frame(3, 0, 1, b"\0\0\0\x08")], 0.4, []),
+    ("connect_h1_to_h2", "tunnels_front", [b"CONNECT test:80 HTTP/1.1\r\nhost: test:80\r\n\r\n", 0.4, INSIDE, 0.3], 0.1, []),
+]  # fmt: skip
+
+
 class Seen:
     """What one side did."""
 
-    def __init__(self, side: Side, row: Row) -> None:
+    def __init__(self, side: Side, row: Row, answers: Sequence[Answer] = ()) -> None:
         name, listener, steps, wait = row
         for upstream in side.upstreams.values():
-            upstream.play(())
+            upstream.play(answers)
         side.mark()
         text = Talk(side.port_of(f"port:{listener}")).run(steps, wait)
         wait_for(side.is_quiet, 2.0)
@@ -251,6 +298,16 @@ class Seen:
 def test_http2(pair: Pair, row: Row) -> None:
     def observe(side: Side) -> Seen:
         return Seen(side, row)
+
+    seen = pair._each(observe)
+    assert seen[0].changes, "nothing happened"
+    pair.same([each.text for each in seen], row[0])
+
+
+@pytest.mark.parametrize("row", TUNNELS, ids=[row[0] for row in TUNNELS])
+def test_tunnels(pair: Pair, row: TunnelRow) -> None:
+    def observe(side: Side) -> Seen:
+        return Seen(side, row[:4], row[4])
 
     seen = pair._each(observe)
     assert seen[0].changes, "nothing happened"

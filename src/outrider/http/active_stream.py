@@ -344,6 +344,8 @@ class ActiveStream(FilterManager):
                 self.is_upgrade = False
                 return self.settings.chain
             self.settings.stats.rq_ws_on_non_ws_route.inc()
+            if self.stream_info.protocol >= HTTP2 and not self.hcm.closing:
+                self.hcm.start_drain()
             self.send_local_reply(403, "", "upgrade_failed")
             return None
         # Counted when it begins, whatever the answer will be.

@@ -17,6 +17,7 @@ from outrider.data.stream_info import HTTP2, HTTP3, HTTP10, HTTP11
 from outrider.event.timer import Timer, TimerOwner
 from outrider.http.active_stream import ActiveStream
 from outrider.http.codec import (
+    RESET_CONNECT_ERROR,
     CodecProtocolError,
     FloodError,
     RequestDecoder,
@@ -333,7 +334,8 @@ class HttpConnectionManager(NetworkFilter):
         if self.protocol < HTTP2:
             self.closing = True
         elif stream.encoder is not None:
-            stream.encoder.reset_stream(reason)
+            # RFC 9113 section 8.5: what goes wrong with the far end of a tunnel has a code of its own.
+            stream.encoder.reset_stream(RESET_CONNECT_ERROR if stream.is_upgrade else reason)
         stream.finish()
         self._close_if_done(False)
 
