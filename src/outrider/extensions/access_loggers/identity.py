@@ -18,9 +18,10 @@ def node_of(context: FactoryContext) -> Any:
     node: Any = api.new("envoy.config.core.v3.Node")
     node.id = server.node_id
     node.cluster = server.node_cluster
-    node.locality.region = server.node_region
-    node.locality.zone = server.node_zone
-    node.locality.sub_zone = server.node_sub_zone
+    if server.node_region or server.node_zone or server.node_sub_zone:
+        node.locality.region = server.node_region
+        node.locality.zone = server.node_zone
+        node.locality.sub_zone = server.node_sub_zone
     if server.node_metadata:
         node.metadata.update(server.node_metadata)
     node.user_agent_name = server.node_user_agent

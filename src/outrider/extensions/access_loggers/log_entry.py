@@ -6,6 +6,8 @@ Source: Envoy's `GrpcCommon::Utility::extractCommonAccessLogProperties` and the 
 from __future__ import annotations
 
 import uuid
+from functools import cache
+from ssl import PROTOCOL_TLS_CLIENT, SSLContext
 from time import monotonic_ns
 from typing import Any, Final
 
@@ -59,6 +61,8 @@ _FLAG_FIELDS: Final = {
     response_flag.DOWNSTREAM_REMOTE_RESET: "downstream_remote_reset",
 }
 _TLS_VERSIONS: Final = {"TLSv1": 1, "TLSv1.1": 2, "TLSv1.2": 3, "TLSv1.3": 4}
+# Envoy's number for an unknown suite.
+_NO_SUITE: Final = 0xFFFF
 _HTTP_VERSIONS: Final = (1, 2, 3, 4)
 _METHODS: Final = {
     b"GET": 1, b"HEAD": 2, b"POST": 3, b"PUT": 4, b"DELETE": 5, b"CONNECT": 6, b"OPTIONS": 7, b"TRACE": 8, b"PATCH": 9,
@@ -250,6 +254,7 @@ def _fill_state(common: Any, info: StreamInfo, names: list[str]) -> None:
 
 def _fill_tls(target: Any, ssl: SslInfo, connection: ConnectionInfo) -> None:
     target.tls_version = _TLS_VERSIONS.get(ssl.tls_version(), 0)
+    target.tls_cipher_suite.value = _suite_numbers().get(ssl.cipher(), _NO_SUITE)
     target.tls_sni_hostname = connection.requested_server_name
     target.tls_session_id = ssl.session_id()
     target.ja3_fingerprint = connection.ja3_hash
@@ -257,14 +262,22 @@ def _fill_tls(target: Any, ssl: SslInfo, connection: ConnectionInfo) -> None:
     _fill_certificate(target.peer_certificate_properties, ssl.peer_certificate_der(), True)
 
 
+@cache
+def _suite_numbers() -> dict[str, int]:
+    """IANA's numbers of cipher suites by OpenSSL's names."""
+    context = SSLContext(PROTOCOL_TLS_CLIENT)
+    context.set_ciphers("ALL:COMPLEMENTOFALL")
+    return {str(suite["name"]): int(suite["id"]) & 0xFFFF for suite in context.get_ciphers()}
+
+
 def _fill_certificate(target: Any, der: bytes, is_peer: bool) -> None:
+    target.SetInParent()
     facts = certificate_facts(der)
     if facts is None:
         return
+    # Envoy tells no other names.
     for name in facts.uri_sans():
         target.subject_alt_name.add(uri=name)
-    for name in facts.dns_sans():
-        target.subject_alt_name.add(dns=name)
     target.subject = facts.subject()
     if is_peer:
         target.issuer = facts.issuer()
