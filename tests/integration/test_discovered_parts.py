@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import os
+import signal
 import ssl
 import threading
 import time
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.network.tls.pki import Issued, authority
 from tests.parity.test_discovered_parts import (
     ADS,
@@ -169,10 +172,6 @@ def test_a_static_cluster_takes_its_secrets_from_ads(scene: Scene, control_plane
 
 def test_a_worker_that_is_born_later_knows_everything(scene: Scene, control_plane: Recorder) -> None:
     """Also what was discovered on demand, by the other worker."""
-    import os
-    import signal
-    import subprocess
-
     upstream = NamedUpstream()
     try:
         use_ads(scene, control_plane)
@@ -189,21 +188,8 @@ def test_a_worker_that_is_born_later_knows_everything(scene: Scene, control_plan
         assert scene.get("web", path="/late") == 200
         control_plane.silent = True
         assert scene.proxy is not None
-        listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
-        parents = {int(line.split()[0]): int(line.split()[1]) for line in listed.splitlines()[1:]}
-
-        def below(pid: int) -> bool:
-            while pid in parents:
-                if pid == scene.proxy.process.pid:  # type: ignore[union-attr]
-                    return True
-                pid = parents[pid]
-            return False
-
-        workers = [
-            int(line.split()[0]) for line in listed.splitlines()[1:] if "wrk:worker" in line and below(int(line.split()[0]))
-        ]
-        if len(workers) < 2:
-            pytest.skip("workers cannot be told by their names here")
+        workers = [pid for template in children(scene.proxy.process.pid) for pid in children(template)]
+        assert len(workers) == 2
         for pid in workers:
             os.kill(pid, signal.SIGKILL)
         time.sleep(1.5)
@@ -211,3 +197,7 @@ def test_a_worker_that_is_born_later_knows_everything(scene: Scene, control_plan
             assert scene.get("web", path="/late") == 200 and shown(scene, "tls") == CERTIFICATES[0].der
     finally:
         upstream.close()
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
