@@ -111,7 +111,8 @@ def address(**fields: Any) -> dict[str, Any]:
             {"enable_mptcp": True, "address": {"pipe": {"path": "/x"}}},
             "enable_mptcp can only be used with IP addresses",
         ),
-        ({"address": address(protocol="UDP")}, "UDP listeners are not supported"),
+        ({"address": address(protocol="UDP")}, "filter chain(s) specified for connection-less UDP listener"),
+        ({"internal_listener": {}}, "address should not be used when an internal listener config is provided"),
     ],
 )
 def test_what_is_refused(fields: dict[str, Any], message: str) -> None:

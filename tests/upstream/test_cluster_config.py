@@ -166,7 +166,7 @@ def test_endpoint_details() -> None:
         ),
         ({"type": "EDS"}, "cannot create an EDS cluster without an EDS config"),
         ({"type": "EDS", "eds_cluster_config": {}}, "cannot create an EDS cluster without an EDS config"),
-        ({"type": "ORIGINAL_DST"}, "not supported by this version"),
+        ({"type": "ORIGINAL_DST"}, "ORIGINAL_DST clusters must have no load assignment configured"),
         ({"lb_policy": "CLUSTER_PROVIDED"}, "cluster provided LB specified but cluster 'c' did not provide one"),
         ({"lb_policy": "LOAD_BALANCING_POLICY_CONFIG"}, "field load_balancing_policy need to be set"),
         (

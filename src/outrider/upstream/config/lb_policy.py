@@ -297,6 +297,12 @@ def read_lb_policy(view: View, cluster: str, custom: ClusterType | None = None) 
         )
     if provides and policy.kind != CLUSTER_PROVIDED:
         assert custom is not None
+        if custom.name == "ORIGINAL_DST":
+            raise view.error(
+                f"cluster: LB policy {policy.kind} is not valid for Cluster type {custom.name}. Only "
+                f"'CLUSTER_PROVIDED' is allowed with cluster type '{custom.name}'",
+                "lb_policy",
+            )
         raise view.error(
             f"cluster manager: cluster provided LB not specified but cluster '{cluster}' provided one. Check cluster"
             " documentation.",
