@@ -63,6 +63,7 @@ EXTENSIONS: Final = (
     "filters.http.ratelimit",
     "filters.http.lua",
     "filters.http.match_delegate",
+    "filters.http.tap",
     "filters.http.wasm",
     "filters.http.set_filter_state",
     "filters.http.set_metadata",
@@ -106,6 +107,7 @@ EXTENSIONS: Final = (
     "tracers.opentelemetry",
     "tracers.zipkin",
     "transport_sockets.proxy_protocol",
+    "transport_sockets.starttls",
     "transport_sockets.tls",
 )
 
