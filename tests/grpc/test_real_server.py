@@ -370,3 +370,53 @@ def test_what_is_not_supported_is_refused(world: World) -> None:
     assert view.unread() == ["google_grpc.credentials_factory_name"]
     with pytest.raises(ConfigError, match="call credentials need channel credentials"):
         grpc_client(view_of(GRPC_SERVICE, {"google_grpc": {"target_uri": "x", "stat_prefix": "y", "call_credentials": [{"access_token": "t"}]}}), world.context)
+
+
+def test_server_goes_away_in_the_middle() -> None:
+    own = GrpcTestServer({f"/{SERVICE}/Echo": echo})
+    world = World(own.port)
+    try:
+        log = StreamLog()
+        stream = world.start(world.client("envoy_grpc"), "Echo", log)
+        stream.send_message(b"x")
+        world.until(lambda: bool(log.messages))
+        own.stop()
+        world.until(lambda: log.end is not None)
+        # The response had begun: a status of its own from the server, or a stream that broke off.
+        assert log.end is not None and log.end[0] in (grpc_status.INTERNAL, grpc_status.UNAVAILABLE, grpc_status.CANCELLED)
+        stream.send_message(b"y")
+        assert not stream.above_high_watermark()
+        after = UnaryLog()
+        world.send(world.client("envoy_grpc"), "Echo", b"", after)
+        assert isinstance(after.outcome, tuple) and after.outcome[0] == grpc_status.UNAVAILABLE
+    finally:
+        world.close()
+
+
+def test_many_calls_at_once(world: World) -> None:
+    client = world.client("envoy_grpc")
+    logs = [UnaryLog() for _ in range(1000)]
+
+    async def begin() -> None:
+        for number, log in enumerate(logs):
+            client.send(SERVICE, "Echo", b"%d" % number, log)
+
+    world.loop.run_until_complete(begin())
+    world.until(lambda: all(log.outcome is not None for log in logs), 60)
+    assert [log.outcome for log in logs] == [b"%d" % number for number in range(1000)]
+    assert world.counter("cluster.things.upstream_rq_200") == 1000
+
+
+def test_cancelled_calls_tell_nothing(world: World) -> None:
+    client = world.client("envoy_grpc")
+    log = UnaryLog()
+
+    async def begin() -> None:
+        call = client.send(SERVICE, "Sleep", b"", log)
+        assert call is not None
+        call.cancel()
+        call.cancel()
+        await asyncio.sleep(0.1)
+
+    world.loop.run_until_complete(begin())
+    assert log.outcome is None

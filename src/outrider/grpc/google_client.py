@@ -286,7 +286,7 @@ def google_client(
         import grpc
     except ImportError:
         raise view.error("needs grpcio, which is not installed (outrider[google-grpc])") from None
-    scope = context.scope.scope(f"grpc.{view.text('stat_prefix')}.")
+    scope = context.root_scope.scope(f"grpc.{view.text('stat_prefix')}.")
     service = GoogleGrpcService(view.text("target_uri"), context.dispatcher, scope)
     service.timeout_ms = timeout_ms
     service.metadata = metadata
