@@ -142,22 +142,28 @@ def test_the_initial_fetch_timeout(plane: Recorder) -> None:
         world.close()
 
 
-def test_unknown_fields_of_a_newer_api(plane: Recorder) -> None:
+def test_unknown_fields_of_a_newer_api(plane: Recorder, caplog: pytest.LogCaptureFixture) -> None:
     from tests.xds.fakes import cluster, pack, response
 
     newer = pack(cluster("a"))
     newer.value += b"\xfa\x7f\x01x"  # field 2047
     for reject in (False, True):
+        caplog.clear()
         world = World(plane.port, grpc_source(), reject_unknown=reject)
         try:
             _, memory = world.subscribe(ADS, CLUSTER)
             world.until(plane.streams)
             plane.push(response(CLUSTER, "1", "1", newer))
             world.until(lambda: memory.failures if reject else memory.resources)  # noqa: B023
+            # Once for each kind, however often it comes.
+            plane.push(response(CLUSTER, "2", "2", newer, cluster("b")))
+            world.until(lambda: plane.requests(CLUSTER)[-1].message.response_nonce == "2")
+            assert world.value("server.dynamic_unknown_fields") == (0 if reject else 1)
+            if not reject:
+                assert caplog.text.count("unknown fields with the numbers [2047]") == 1
         finally:
             world.close()
-    (nack,) = plane.nacks(CLUSTER)
-    assert "Cluster[a]" in str(nack.error)
+    assert "Cluster[a]" in str(plane.nacks(CLUSTER)[0].error)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,11 @@ class LoadPolicy:
         self.deprecated = 0
         self.work_in_progress = 0
 
+    def notes_unknown(self, text: str) -> bool:
+        """Count unknown fields that are allowed; whether they are worth a warning."""
+        self.unknown_fields += 1
+        return True
+
     def allows(self, subject: str) -> bool:
         """Whether runtime allows a deprecated field that is refused by default."""
         return "*" in self.allowed_features or subject in self.allowed_features
@@ -161,7 +166,8 @@ def verify(
             errors.append(error)
             continue
         if notice.kind == notices.UNKNOWN:
-            policy.unknown_fields += 1
+            if not policy.notes_unknown(notice.text):
+                continue
         elif notice.kind == notices.DEPRECATED:
             policy.deprecated += 1
         else:

@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from outrider.config.errors import ConfigError
-from outrider.config.load import LoadPolicy
 from outrider.config.subscription import Subscription, SubscriptionCallbacks, SubscriptionFactory
 from outrider.event.file_watch import FileWatches
 from outrider.grpc.client import GrpcClient
@@ -25,6 +24,7 @@ from outrider.xds.mux import Mux
 from outrider.xds.mux_delta import DeltaMux
 from outrider.xds.mux_state import StateMux
 from outrider.xds.node import full_node
+from outrider.xds.resource import DynamicPolicy
 from outrider.xds.source import ApiSource, FileSource, initial_fetch_s
 from outrider.xds.subscription_stats import ControlPlaneStats, SubscriptionStats
 from outrider.xds.transport.back_off import read_back_off
@@ -59,12 +59,14 @@ class XdsSubscriptions(SubscriptionFactory):
         make_client: Callable[[View, FactoryContext], GrpcClient] = grpc_client,
         config_sources: Sequence[View] = (),
         default_config_source: View | None = None,
+        ignore_unknown_dynamic: bool = False,
     ) -> None:
         """`node`: what goes into requests. `is_primary_cluster`: whether a name is that of a static cluster that is not
         itself discovered (EDS); None = any cluster known by now. `config_sources`, `default_config_source`: those of
         the bootstrap, for `xdstp://` authorities. Raises ConfigError."""
         self.context = context
-        self.policy = LoadPolicy(not reject_unknown_dynamic)
+        unknown = context.root_scope.counter("server.dynamic_unknown_fields")
+        self.policy = DynamicPolicy(reject_unknown_dynamic, ignore_unknown_dynamic, unknown)
         # Serialized once. The extensions have been registered by now.
         self.node: bytes = full_node(node).SerializeToString(deterministic=True) if node is not None else b""
         self._is_primary = is_primary_cluster

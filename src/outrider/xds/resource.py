@@ -13,10 +13,35 @@ from outrider.config.errors import ConfigError
 from outrider.config.load import LoadPolicy, verify
 from outrider.config.subscription import Resource
 from outrider.config.view import View
+from outrider.stats.metrics import Counter
 from outrider.xds import api_types
 from outrider.xds.api_types import RESOURCE_WRAPPER, name_field
 
+_KINDS: Final = 10_000
+"""Kinds of unknown fields that are remembered."""
 _WRAPPER_SUFFIX: Final = "/" + RESOURCE_WRAPPER
+
+
+class DynamicPolicy(LoadPolicy):
+    """Unknown fields of resources: warned of and counted once for each kind, refused
+    (`--reject-unknown-dynamic-fields`), or passed over (`--ignore-unknown-dynamic-fields`)."""
+
+    __slots__ = ("_seen", "counter", "ignore")
+
+    def __init__(self, reject: bool, ignore: bool, counter: Counter) -> None:
+        """`counter`: `server.dynamic_unknown_fields`."""
+        super().__init__(not reject)
+        self.ignore = ignore
+        self.counter = counter
+        self._seen: set[str] = set()
+
+    def notes_unknown(self, text: str) -> bool:
+        if self.ignore or text in self._seen:
+            return False
+        if len(self._seen) < _KINDS:
+            self._seen.add(text)
+        self.counter.inc()
+        return True
 
 
 class Entry:
