@@ -101,7 +101,7 @@ CASES = [
     Case("admitted_off", get("/"), listener="admission_off"),
     Case("not_yet_refused", get("/"), listener="refusing"),
     Case("refused", get("/"), 503, listener="refusing", expect_stats=["http.refusing.admission_control.rq_rejected"]),
-    *[Case(name, get("/", "test", ("x-envoy-ip-tags", "old"), ("x-net", "old")), listener=name) for name in ("tagged", "tagged_external", "tagged_own", "tagged_more", "tagged_none")],
+    *[Case(name, get("/", "test", ("x-envoy-ip-tags", "old"), ("x-net", "old")), listener=name, replace=[("local,all", "all,local")]) for name in ("tagged", "tagged_external", "tagged_own", "tagged_more", "tagged_none")],
 ]
 
 
