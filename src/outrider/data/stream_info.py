@@ -87,6 +87,8 @@ class ConnectionInfo:
         "local_close_reason",
         "detected_close_type",
         "protocol",
+        "response_flags",
+        "response_code_details",
     )
 
     def __init__(self, connection_id: int, local: Address, remote: Address) -> None:
@@ -124,6 +126,9 @@ class ConnectionInfo:
         self.detected_close_type: str = "Normal"
         # Of the connection manager's codec, once there is one; for logs of the connection itself.
         self.protocol: int = PROTOCOL_NONE
+        # What network filters have to say of the connection's end, for logs of L4 sessions.
+        self.response_flags: int = 0
+        self.response_code_details: str = ""
 
     def copy_facts(self, other: ConnectionInfo) -> None:
         """Take over everything but the addresses given to the constructor."""

@@ -540,8 +540,12 @@ class TcpProxy(NetworkFilter):
                 self._keep_upstream_bytes(self.upstream)
             elif self.tunnel is not None:
                 self._keep_tunnel_bytes(self.tunnel)
+            facts = self.connection.info
             if info.metadata is None:
-                info.metadata = self.connection.info.metadata
+                info.metadata = facts.metadata
+            info.response_flags |= facts.response_flags
+            if not info.response_code_details:
+                info.response_code_details = facts.response_code_details
             context = FormatContext(info, None, None, None, b"", log_type)
             for log in self.settings.access_logs:
                 log.log(context)

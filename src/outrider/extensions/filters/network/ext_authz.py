@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from outrider.config import api
+from outrider.data.response_flag import UNAUTHORIZED_EXTERNAL_SERVICE
 from outrider.extensions.filters.http.ext_authz.answer import DENIED, ERROR, OK, AuthzAnswer
 from outrider.extensions.filters.http.ext_authz.check_request import CheckSettings, fill_metadata, fill_peers
 from outrider.extensions.filters.http.ext_authz.grpc_service import (
@@ -159,6 +160,9 @@ class NetworkAuthzFilter(NetworkFilter):
         if denied or (answer.verdict == ERROR and not settings.failure_mode_allow):
             self.closed = True
             stats.cx_closed.inc()
+            facts = self.connection.info
+            facts.response_flags |= UNAUTHORIZED_EXTERNAL_SERVICE
+            facts.response_code_details = "ext_authz_denied" if denied else "ext_authz_error"
             self.connection.close(CLOSE_NO_FLUSH, _CLOSE_REASON)
             return
         if answer.verdict == ERROR:
