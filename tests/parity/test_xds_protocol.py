@@ -428,3 +428,53 @@ def test_the_second_server(kinds: list[str], tmp_path: Path) -> None:
     finally:
         for second in seconds.values():
             second.stop()
+
+
+@pytest.mark.parametrize("api_type", FORMS)
+def test_time_to_live(kinds: list[str], tmp_path: Path, api_type: str) -> None:
+    """A resource that is not renewed goes away; a heartbeat renews it."""
+    removals: list[float] = []
+
+    def resource(name: str, ttl_s: int, content: bool = True) -> Any:
+        wrapper: Any = api.new("envoy.service.discovery.v3.Resource")
+        wrapper.name = name
+        wrapper.version = "1"
+        wrapper.ttl.seconds = ttl_s
+        if content:
+            wrapper.resource.CopyFrom(packed_from(CLUSTER, static(name)))
+        return wrapper
+
+    def answer(nonce: str, *wrappers: Any) -> Any:
+        if api_type == "DELTA_GRPC":
+            message = delta_response(CLUSTER, nonce, [])
+            message.resources.extend(wrappers)
+            return message
+        packed = [api.new("google.protobuf.Any") for _ in wrappers]
+        for any_message, wrapper in zip(packed, wrappers, strict=True):
+            any_message.Pack(wrapper)  # type: ignore[attr-defined]
+        message = state_response(CLUSTER, nonce, *packed)
+        message.version_info = "w"
+        return message
+
+    def scenario(plane: Recorder, proxy: ProxyProcess) -> None:
+        plane.set_all({CLUSTER: [], LISTENER: []})
+        proxy.wait_ready()
+        plane.wait_for(lambda: plane.acks(LISTENER))
+        plane.push(answer("t1", resource("short", 2), resource("long", 60)))
+        plane.wait_for(lambda: plane.acks(CLUSTER) == 2)
+        began = time.monotonic()
+
+        def removed() -> bool:
+            return "cluster_manager.cluster_removed: 1" in proxy.admin("/stats?filter=cluster_removed").body
+
+        if api_type == "DELTA_GRPC":
+            time.sleep(1.2)
+            plane.push(answer("t2", resource("short", 2, False)))
+            plane.wait_for(lambda: plane.acks(CLUSTER) == 3)
+        plane.wait_for(removed)
+        removals.append(time.monotonic() - began)
+        assert "long::" in proxy.admin("/clusters").body
+
+    compare(kinds, tmp_path, api_type, scenario)
+    least = 3.0 if api_type == "DELTA_GRPC" else 1.8
+    assert all(least < each < least + 3 for each in removals), removals

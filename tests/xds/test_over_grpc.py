@@ -65,6 +65,25 @@ def test_a_stream_of_its_own(plane: Recorder, api_type: str) -> None:
 
 
 @pytest.mark.parametrize("api_type", ["GRPC", "DELTA_GRPC"])
+def test_over_grpcio(plane: Recorder, api_type: str) -> None:
+    plane.set(CLUSTER, [static("a")])
+    target = {"google_grpc": {"target_uri": f"127.0.0.1:{plane.port}", "stat_prefix": "xds"}}
+    world = World(plane.port, grpc_source(api_type, grpc_services=[target]))
+    try:
+        _, memory = world.subscribe(ADS, CLUSTER)
+        world.until(lambda: memory.resources)
+        plane.update(CLUSTER, static("b"))
+        world.until(lambda: "b" in [each.name for each in memory.resources])
+        plane.stop()
+        world.until(lambda: memory.failures)
+        plane.set(CLUSTER, [static("c")])
+        plane.start()
+        world.until(lambda: "c" in [each.name for each in memory.resources], 20)
+    finally:
+        world.close()
+
+
+@pytest.mark.parametrize("api_type", ["GRPC", "DELTA_GRPC"])
 def test_a_refused_update_does_not_stop_the_next(plane: Recorder, api_type: str) -> None:
     plane.set(CLUSTER, [static("a")])
     world = World(plane.port, grpc_source(api_type))
