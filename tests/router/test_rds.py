@@ -14,12 +14,14 @@ from outrider.factory_context import FactoryContext
 from outrider.http.conn_manager_settings import RouteProvider, RouteUpdateWaiter
 from outrider.router.config.route import Route
 from outrider.router.route_source import create_route_provider
+from outrider.router.vhds import VirtualHostDiscovery
 from outrider.server.admin.config_tracker import ROUTES, ConfigTracker
 from tests.router.config.support import make_context, request, stream_info, view_of
 from tests.support.subscriptions import FakeSubscription, FakeSubscriptions, missing, resource
 
 HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 HOST = "envoy.config.route.v3.VirtualHost"
+DELTA = {"api_config_source": {"api_type": "DELTA_GRPC", "grpc_services": [{"envoy_grpc": {"cluster_name": "c1"}}]}}
 ADS: dict[str, Any] = {"ads": {}, "resource_api_version": "V3"}
 
 
@@ -234,8 +236,7 @@ class Waiter(RouteUpdateWaiter):
 
 def vhds(context: FactoryContext, subscriptions: FakeSubscriptions) -> tuple[RouteProvider, FakeSubscription]:
     routes = provider(context)
-    source = {"api_config_source": {"api_type": "DELTA_GRPC", "grpc_services": [{"envoy_grpc": {"cluster_name": "c1"}}]}}
-    tree = {"name": "r", "vhds": {"config_source": source}, "virtual_hosts": [{"name": "fixed", "domains": ["fixed"], "routes": [route(200)]}]}
+    tree = {"name": "r", "vhds": {"config_source": DELTA}, "virtual_hosts": [{"name": "fixed", "domains": ["fixed"], "routes": [route(200)]}]}
     subscriptions.made[0].send(tree)
     [hosts] = subscriptions.of("VirtualHost")
     assert hosts.names == ["r"]
@@ -306,6 +307,35 @@ def test_virtual_hosts_on_demand() -> None:
     for callback in context.on_close:
         callback()
     assert third.told == [False] and hosts.closed
+
+
+def test_unchanged_hosts_are_not_built_again() -> None:
+    subscriptions = FakeSubscriptions()
+    context = context_of(subscriptions)
+    routes, hosts = vhds(context, subscriptions)
+    hosts.send_delta(virtual_host("one", 201), virtual_host("two", 202))
+    first = routes.match(request(host="one"), stream_info(), 0)
+    hosts.send_delta(virtual_host("two", 203))
+    assert routes.match(request(host="one"), stream_info(), 0) is first and routed(routes, "two") == "to203"
+    with pytest.raises(ConfigError, match="Duplicate entry of domain one"):
+        hosts.send_delta(resource(HOST, {"name": "three", "domains": ["one"]}, "r/three"))
+    # A route configuration that is refused leaves hosts and routes as they were, also for the next host.
+    bad = {"name": "r", "vhds": {"config_source": DELTA}, "virtual_hosts": [{"name": "v", "domains": ["one"]}]}
+    with pytest.raises(ConfigError):
+        subscriptions.made[0].send(bad)
+    hosts.send_delta(virtual_host("four", 204))
+    assert routed(routes, "four") == "to204" and routed(routes, "fixed") == "to200"
+
+
+def test_hosts_that_clients_make_up_are_bounded() -> None:
+    subscriptions = FakeSubscriptions()
+    routes, hosts = vhds(context_of(subscriptions), subscriptions)
+    assert isinstance(hosts.callbacks, VirtualHostDiscovery)
+    hosts.callbacks.waiters.limit = 2
+    waiters = [Waiter() for _ in range(4)]
+    for waiter, host in zip(waiters, ["a", "b", "c", "a"], strict=True):
+        routes.request_update(request(host=host), waiter)
+    assert hosts.on_demand == ["r/a", "r/b"] and [each.told for each in waiters] == [[], [], [False], []]
 
 
 def test_fixed_routes_discover_nothing() -> None:

@@ -76,6 +76,8 @@ class RouteDiscovery(DiscoveredResource):
         old = self.hosts
         self.hosts = self._next_hosts
         self._next_hosts = None
+        if self.hosts is not None:
+            self.hosts.commit()
         self.holder.on_demand_hosts = self.hosts.waiters if self.hosts is not None else None
         self.put_in_force(self._next)
         self._next = None

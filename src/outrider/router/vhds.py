@@ -16,6 +16,7 @@ from outrider.config.subscription import CONNECTION_FAILURE, Resource, Subscript
 from outrider.config.view import View
 from outrider.http.conn_manager_settings import RouteUpdateWaiter
 from outrider.router.config.route_config import RouteConfig
+from outrider.router.config.virtual_host import VirtualHost
 from outrider.router.route_provider import OnDemandHosts
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 VIRTUAL_HOST: Final = "envoy.config.route.v3.VirtualHost"
 ROUTE_CONFIGURATION: Final = "envoy.config.route.v3.RouteConfiguration"
+MAX_ASKED: Final = 10_000
+"""Different hosts that a worker asks for on demand, one route configuration; then it asks for no more."""
 
 
 class VirtualHostDiscovery(SubscriptionCallbacks):
@@ -45,11 +48,15 @@ class VirtualHostDiscovery(SubscriptionCallbacks):
         self.scope.counter("update_empty")
         self.config_reload = self.scope.counter("config_reload")
         self.config_reload_time_ms = self.scope.gauge("config_reload_time_ms", accumulate=False)
-        # Serialized virtual hosts by the name of their resource, as they came.
+        # Serialized virtual hosts by the name of their resource, as they came; and what they have become.
         self.hosts: dict[str, bytes] = {}
+        self._built: dict[str, VirtualHost] = {}
         self.answered = False
         self.waiters = HostWaiters(self)
-        self._base: bytes = b""
+        # The route configuration itself: its message without hosts, and its table with its own.
+        self._frame: Any = None
+        self._base: RouteConfig | None = None
+        self._next: tuple[RouteConfig, Any, dict[str, VirtualHost]] | None = None
         self._started = False
         self.subscription: Subscription | None = None
         if context.subscriptions is not None:
@@ -59,9 +66,21 @@ class VirtualHostDiscovery(SubscriptionCallbacks):
         """The table of a new route configuration, with the hosts that are known. Raises ConfigError."""
         # The source has been read by the subscription.
         view.accept("vhds")
-        config = self._merged(view, packed, self.hosts)
-        self._base = packed
+        base = RouteConfig.from_view(view, self.context, False)
+        frame: Any = api.new(ROUTE_CONFIGURATION)
+        frame.ParseFromString(packed)
+        frame.ClearField("virtual_hosts")
+        # What the hosts inherit may have changed.
+        built = self._load(frame, self.hosts)
+        config = self._assemble(base, built)
+        self._next = (base, frame, built)
         return config
+
+    def commit(self) -> None:
+        """What `build` has built last is in force."""
+        if self._next is not None:
+            self._base, self._frame, self._built = self._next
+            self._next = None
 
     def start(self) -> None:
         """Begin to ask, once."""
@@ -87,9 +106,12 @@ class VirtualHostDiscovery(SubscriptionCallbacks):
             # One without content says that there is no such host.
             if resource.packed:
                 hosts[resource.name] = resource.packed
-        if hosts != self.hosts:
-            config = self._merged(None, self._base, hosts)
-            self.hosts = hosts
+        if hosts != self.hosts and self._base is not None:
+            changed = {name: packed for name, packed in hosts.items() if self.hosts.get(name) != packed}
+            fresh = self._load(self._frame, changed)
+            built = {name: fresh[name] if name in fresh else self._built[name] for name in hosts}
+            config = self._assemble(self._base, built)
+            self.hosts, self._built = hosts, built
             self.owner.put_in_force(config)
         self.config_reload.inc()
         self.config_reload_time_ms.set(int(time.time() * 1000))
@@ -117,15 +139,28 @@ class VirtualHostDiscovery(SubscriptionCallbacks):
         merged: bytes = _merge(packed, self.hosts).SerializeToString(deterministic=True)
         return merged
 
-    def _merged(self, view: View | None, packed: bytes, hosts: dict[str, bytes]) -> RouteConfig:
-        if hosts or view is None:
-            view = View(_merge(packed, hosts))
-            view.accept("vhds")
-            config = RouteConfig.from_view(view, self.context, False)
-            if self.context.support is not None:
-                self.context.support.check(view)
-            return config
-        return RouteConfig.from_view(view, self.context, False)
+    def _load(self, frame: Any, hosts: dict[str, bytes]) -> dict[str, VirtualHost]:
+        """Build hosts within their route configuration. Raises ConfigError."""
+        names = sorted(hosts)
+        if not names:
+            return {}
+        message: Any = api.new(ROUTE_CONFIGURATION)
+        message.CopyFrom(frame)
+        for name in names:
+            message.virtual_hosts.add().ParseFromString(hosts[name])
+        view = View(message)
+        view.accept("vhds")
+        config = RouteConfig.from_view(view, self.context, False)
+        if self.context.support is not None:
+            self.context.support.check(view)
+        return dict(zip(names, config.virtual_hosts, strict=True))
+
+    @staticmethod
+    def _assemble(base: RouteConfig, built: dict[str, VirtualHost]) -> RouteConfig:
+        try:
+            return base.with_hosts([*base.virtual_hosts, *(built[name] for name in sorted(built))])
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
 
 
 def _merge(packed: bytes, hosts: dict[str, bytes]) -> Any:
@@ -142,12 +177,20 @@ class HostWaiters(OnDemandHosts):
     def __init__(self, discovery: VirtualHostDiscovery) -> None:
         self.discovery = discovery
         self.waiting: dict[str, list[RouteUpdateWaiter]] = {}
+        # Names that clients have made up: what is asked for is kept, here and at the server.
+        self._asked: set[str] = set()
+        self.limit = MAX_ASKED
 
     def request(self, host: str, waiter: RouteUpdateWaiter) -> None:
         waiters = self.waiting.get(host)
         if waiters is not None:
             waiters.append(waiter)
             return
+        if host not in self._asked:
+            if len(self._asked) >= self.limit:
+                waiter.on_route_update(False)
+                return
+            self._asked.add(host)
         self.waiting[host] = [waiter]
         self.discovery.request(host)
 

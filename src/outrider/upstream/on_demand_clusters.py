@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 CLUSTER: Final = "envoy.config.cluster.v3.Cluster"
 DEFAULT_TIMEOUT_MS: Final = 5000
+MAX_ASKED: Final = 10_000
+"""Different clusters that are asked for on demand, of one source: their names may come from clients."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -102,7 +104,7 @@ class ClusterDiscovery(SubscriptionCallbacks):
         self.users = 0
         self.waiting: dict[str, list[ClusterWait]] = {}
         # All that were ever asked for: the interest grows.
-        self._names: list[str] = []
+        self._names: dict[str, None] = {}
         self.scope = context.root_scope.scope("cluster_manager.odcds")
         self.subscription: Subscription | None = None
         if context.subscriptions is not None:
@@ -116,6 +118,9 @@ class ClusterDiscovery(SubscriptionCallbacks):
 
     def request(self, name: str, waiter: ClusterWaiter, timeout_ms: int) -> ClusterWait:
         wait = ClusterWait(self, name, waiter)
+        if name not in self._names and len(self._names) >= MAX_ASKED:
+            wait.end(False)
+            return wait
         known = self.waiting.get(name)
         if known is None:
             self.waiting[name] = [wait]
@@ -152,7 +157,7 @@ class ClusterDiscovery(SubscriptionCallbacks):
     def _ask(self, names: list[str]) -> None:
         if self.subscription is None:
             return
-        fresh = [name for name in names if name not in self._names]
+        fresh = [name for name in names if name not in self._names][: MAX_ASKED - len(self._names)]
         again = [name for name in names if name in self._names]
         if again and self.context.is_main:
             # There was none when it was asked for before; naming it anew makes the server answer anew.
@@ -160,7 +165,7 @@ class ClusterDiscovery(SubscriptionCallbacks):
         if not fresh:
             return
         begin = not self._names
-        self._names += fresh
+        self._names.update(dict.fromkeys(fresh))
         asked = [self._asked(name) for name in self._names]
         if begin:
             self.subscription.start(asked)

@@ -57,6 +57,22 @@ class RouteConfig:
 
         return load_route_config(view, context, validate_clusters_default)
 
+    def with_hosts(self, hosts: list[VirtualHost]) -> RouteConfig:
+        """The same table with these virtual hosts instead of its own. Raises ValueError: a domain comes twice."""
+        twin = RouteConfig(self.name)
+        twin.internal_only_headers = self.internal_only_headers
+        twin.metadata = self.metadata
+        twin.ignore_port = self.ignore_port
+        twin.vhost_header = self.vhost_header
+        twin.ignore_path_parameters = self.ignore_path_parameters
+        twin.virtual_hosts = hosts
+        for host in hosts:
+            for domain in host.domains:
+                problem = twin.domains.add(domain, host)
+                if problem:
+                    raise ValueError(f"{problem} in route {self.name}")
+        return twin
+
     def find_virtual_host(self, headers: RequestHeaderMap) -> VirtualHost | None:
         domains = self.domains
         if domains.only_default:
