@@ -16,8 +16,12 @@ HOT = [
     "event/timer.py",
     "event/dispatcher.py",
     "config/runtime.py",
+    "config/rules.py",
+    "config/parse.py",
+    "config/notices.py",
     "stats/bins.py",
     "stats/metrics.py",
+    "stats/store.py",
     "network/filter.py",
     "network/shared_options.py",
     "tracing/config.py",
@@ -42,6 +46,7 @@ HOT = [
     "http/conn_manager_stats.py",
     "http/conn_manager_headers.py",
     "http/path_normalization.py",
+    "http/referer.py",
     "http/request_id.py",
     "http/forwarded.py",
     "http/xfcc.py",
@@ -75,6 +80,7 @@ HOT = [
 # Left interpreted although they lie in a folder above: they run when configuration loads, or use what mypyc cannot.
 COLD = {
     "access_log/format_string.py",
+    "extensions/clusters/redis.py",
     "grpc/factory.py",
     "grpc/google_client.py",
     "matching/tree_loader.py",

@@ -42,6 +42,8 @@ class ClusterType:
     name: str = ""
     # It chooses hosts itself: `lb_policy` must be CLUSTER_PROVIDED.
     provides_balancer: bool = True
+    # `load_assignment` means something to it.
+    takes_assignment: bool = False
 
     def check(self, context: FactoryContext, view: View, info: ClusterInfo) -> None:
         """Look at the finished settings of the cluster. Raises ConfigError."""

@@ -190,7 +190,7 @@ def _read_discovery(view: View, config: ClusterConfig, defaults: ClusterDefaults
             raise view.error(
                 f"field 'type' is set to {config.discovery}, which is not supported by this version of outrider", "type"
             )
-    if config.custom is not None and view.has("load_assignment") and config.custom.provides_balancer:
+    if config.custom is not None and view.has("load_assignment") and not config.custom.takes_assignment:
         raise view.error(f"{config.custom.name} clusters must have no load assignment configured", "load_assignment")
     if config.discovery == EDS:
         return

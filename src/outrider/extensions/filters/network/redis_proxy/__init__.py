@@ -4,5 +4,3 @@
 connections of one cluster, `splitter` takes commands apart and answers together, `filter` is one client's connection,
 `config` reads the configuration.
 """
-
-from outrider.extensions.filters.network.redis_proxy import config as config

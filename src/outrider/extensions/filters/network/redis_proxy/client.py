@@ -84,6 +84,9 @@ class RedisClient(NetworkFilter):
             self._connect_timer.arm(info.connect_timeout_ms)
         if pool.auth is not None:
             self.send([b"auth", *pool.auth], Ignored())
+        if pool.settings.read_policy != 0:
+            # Replicas answer reads on connections that say so; masters do not mind.
+            self.send([b"readonly"], Ignored())
 
     def send(self, arguments: list[bytes], reply: Reply) -> None:
         """Send a command; its answer, or UPSTREAM_FAILURE, goes to `reply`."""

@@ -5,6 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from outrider.config.data_source import read_data_source
+from outrider.extensions.clusters.redis import (
+    READ_ANY,
+    READ_MASTER,
+    READ_PREFER_MASTER,
+    READ_PREFER_REPLICA,
+    READ_REPLICA,
+)
 from outrider.extensions.filters.network.redis_proxy import commands
 from outrider.extensions.filters.network.redis_proxy.filter import RedisFilter
 from outrider.extensions.filters.network.redis_proxy.settings import (
@@ -24,6 +31,10 @@ if TYPE_CHECKING:
     from outrider.factory_context import FactoryContext
     from outrider.network.filter import NetworkFilter
 
+READ_POLICIES: Final = {
+    "MASTER": READ_MASTER, "PREFER_MASTER": READ_PREFER_MASTER, "REPLICA": READ_REPLICA,
+    "PREFER_REPLICA": READ_PREFER_REPLICA, "ANY": READ_ANY,
+}  # fmt: skip
 TYPE: Final = "envoy.extensions.filters.network.redis_proxy.v3.RedisProxy"
 
 
@@ -81,8 +92,9 @@ def _read_pool(config: View, settings: RedisSettings) -> None:
     pool.command_stats = view.flag("enable_command_stats")
     # What one turn of the loop sends to a server goes out together in any case, and never later than that.
     view.accept("max_buffer_size_before_flush", "buffer_flush_timeout")
-    # Replicas are known of Redis clusters only.
-    view.accept("read_policy")
+    pool.read_policy = READ_POLICIES.get(view.enum("read_policy"), -1)
+    if pool.read_policy < 0:
+        raise view.error(f"{view.enum('read_policy')} is not supported by this version of outrider", "read_policy")
 
 
 def _fraction(view: View | None, context: FactoryContext) -> RuntimeFraction | None:

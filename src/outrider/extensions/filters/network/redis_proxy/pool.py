@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from outrider.data.address import Address
 from outrider.extensions.clusters.original_dst import parse_address
+from outrider.extensions.clusters.redis import READ_MASTER, SLOTS, RedisCluster, crc16
 from outrider.extensions.filters.network.redis_proxy.client import Ignored, RedisClient, Reply
+from outrider.extensions.filters.network.redis_proxy.commands import READS
 from outrider.extensions.filters.network.redis_proxy.resp import Failure
 from outrider.stats.metrics import UNIT_MICROSECONDS, UNIT_MILLISECONDS, Counter
 from outrider.upstream.host import Host
@@ -38,10 +40,22 @@ class KeyContext(LoadBalancerContext):
         return murmur2_64(self.key)
 
 
+class SlotContext(LoadBalancerContext):
+    """Chooses by a hash slot."""
+
+    __slots__ = ("slot",)
+
+    def __init__(self, slot: int) -> None:
+        self.slot = slot
+
+    def compute_hash_key(self) -> int | None:
+        return self.slot
+
+
 class PoolSettings:
     """`RedisProxy.settings`. Times in milliseconds."""
 
-    __slots__ = ("op_timeout_ms", "hashtagging", "redirection", "max_unknown", "command_stats")
+    __slots__ = ("op_timeout_ms", "hashtagging", "redirection", "max_unknown", "command_stats", "read_policy")
 
     def __init__(self) -> None:
         self.op_timeout_ms: int = 0
@@ -50,6 +64,8 @@ class PoolSettings:
         # Connections to servers that only redirections have named.
         self.max_unknown: int = 100
         self.command_stats: bool = False
+        # READ_*, for Redis clusters.
+        self.read_policy: int = READ_MASTER
 
 
 class RedisPool:
@@ -77,7 +93,15 @@ class RedisPool:
             end = key.find(b"}", start + 1) if start >= 0 else -1
             if end > start + 1:
                 key = key[start + 1 : end]
-        host = self.cluster.choose_host(KeyContext(key))
+        cluster = self.cluster
+        if isinstance(cluster, RedisCluster):
+            slot = crc16(key) % SLOTS
+            if self.settings.read_policy != READ_MASTER and arguments[0].lower() in READS:
+                host = cluster.choose_reader(slot, self.settings.read_policy)
+            else:
+                host = cluster.choose_host(SlotContext(slot))
+        else:
+            host = cluster.choose_host(KeyContext(key))
         if host is None:
             self.cluster.info.stats.upstream_cx_none_healthy.inc()
             return False
