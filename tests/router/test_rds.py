@@ -28,6 +28,7 @@ ADS: dict[str, Any] = {"ads": {}, "resource_api_version": "V3"}
 def context_of(subscriptions: FakeSubscriptions | None) -> FactoryContext:
     context = make_context()
     context.stat_prefix = "http.h."
+    context.server.node_id = context.server.node_cluster = "node"
     context.subscriptions = subscriptions
     context.support = SupportPolicy()
     context.config_tracker = ConfigTracker()

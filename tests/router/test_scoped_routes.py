@@ -124,6 +124,13 @@ def test_index_needs_a_separator() -> None:
         create_route_provider(view, context_of(None))
 
 
+def test_needs_a_node() -> None:
+    context = context_of(FakeSubscriptions())
+    context.server.node_id = ""
+    with pytest.raises(ConfigError, match="SRDS: node 'id' and 'cluster' are required"):
+        discovered(context)
+
+
 def test_scopes_come_change_and_go() -> None:
     subscriptions = FakeSubscriptions()
     context = context_of(subscriptions)

@@ -49,6 +49,16 @@ def stamp(field: Any, seconds: float) -> None:
     field.nanos = int(seconds * 1000) % 1000 * 1_000_000
 
 
+def check_node(context: FactoryContext, who: str, view: View) -> None:
+    """Raises ConfigError, in Envoy's words, where the node that is to ask has no name."""
+    server = context.server
+    if not (server.node_id and server.node_cluster):
+        raise view.error(
+            f"{who}: node 'id' and 'cluster' are required. Set it either in 'node' config or via --service-node and "
+            "--service-cluster options."
+        )
+
+
 class _Release:
     """One user's end, for `FactoryContext.on_close`."""
 

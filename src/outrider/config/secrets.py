@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from outrider.config.discovered import DiscoveredResource, known_resources, pack, source_key, stamp
+from outrider.config.discovered import DiscoveredResource, check_node, known_resources, pack, source_key, stamp
 from outrider.config.errors import ConfigError
 from outrider.config.subscription import Resource
 from outrider.config.view import View
@@ -266,13 +266,7 @@ def use_secret(
         if found is None:
             raise reference.error(f"{complaint}: {name}", "name")
         return StaticSecret(found)
-    server = context.server
-    if not (server.node_id and server.node_cluster):
-        raise reference.error(
-            f"{_KINDS[kind]}: node 'id' and 'cluster' are required. Set it either in 'node' config or via "
-            "--service-node and --service-cluster options.",
-            "sds_config",
-        )
+    check_node(context, _KINDS[kind], source)
     key = f"{kind}\0{source_key(name, source)}"
     secret = known_resources(context, DiscoveredSecret).get(key)
     if secret is None:

@@ -132,10 +132,6 @@ def discover_routes(view: View, context: FactoryContext) -> DiscoveredRouteProvi
     """The provider of a connection manager's `rds`. Raises ConfigError."""
     source = view.message("config_source")
     assert source is not None
-    name = view.text("route_config_name")
-    if not name:
-        # `xdstp://` names alone may come without a source; none may be without a name.
-        raise view.error("is required", "route_config_name")
-    routes = find_routes(context, source, name, context.stat_prefix)
+    routes = find_routes(context, source, view.text("route_config_name"), context.stat_prefix)
     routes.use(context)
     return DiscoveredRouteProvider(routes.holder)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from outrider.config.discovered import pack, source_key, stamp
+from outrider.config.discovered import check_node, pack, source_key, stamp
 from outrider.config.errors import ConfigError
 from outrider.config.init_manager import InitManager, InitTarget
 from outrider.config.subscription import CONNECTION_FAILURE, Resource, Subscription, SubscriptionCallbacks
@@ -44,6 +44,7 @@ class ScopeDiscovery(SubscriptionCallbacks):
             source = scopes_source
         assert source is not None
         self.routes_source: View = source
+        check_node(context, "SRDS", scoped)
         self.scope = context.root_scope.scope(f"{context.stat_prefix}scoped_rds.{name}")
         scope = self.scope
         self.config_reload = scope.counter("config_reload")
