@@ -261,16 +261,16 @@ TUNNELS: list[TunnelRow] = [
     ("websocket_refused", "tunnels", [START + connect(*WEBSOCKET)], 0.5, [[answer("403 Forbidden", body=b"no")]]),
     ("websocket_answered_200", "tunnels", [START + connect(*WEBSOCKET)], 0.5, [[answer("200 OK", body=b"no")]]),
     ("websocket_upstream_ends", "tunnels", [START + connect(*WEBSOCKET), 0.3], 0.5, [[SWITCHED, b"bye", CloseNow()]]),
-    ("websocket_to_h2", "tunnels_front", [START + connect(*WEBSOCKET), 0.4, frame(0, 0, 1, b"hello"), 0.3, frame(3, 0, 1, b"\0\0\0\x08")], 0.4, ECHO),
+    ("websocket_to_h2", "tunnels_front", [START + connect(*WEBSOCKET), 0.6, frame(0, 0, 1, b"hello"), 0.6, frame(3, 0, 1, b"\0\0\0\x08")], 0.4, ECHO),
     ("websocket_to_h2_refused", "tunnels_front", [START + connect(*WEBSOCKET)], 0.6, [[answer("403 Forbidden", body=b"no")]]),
     ("websocket_h1_to_h2", "tunnels_front", [OVER_H1 + b"\r\n", 0.4, b"hello", 0.3], 0.1, ECHO),
     ("websocket_h1_to_h2_refused", "tunnels_front", [OVER_H1 + b"\r\n"], 0.6, [[answer("403 Forbidden", body=b"no")]]),
-    ("websocket_h2_to_h1_to_h1", "tunnels_front", [START + connect(*WEBSOCKET, ("x-h1", "1")), 0.4, frame(0, 0, 1, b"hello"), 0.3, frame(3, 0, 1, b"\0\0\0\x08")], 0.4, ECHO),
+    ("websocket_h2_to_h1_to_h1", "tunnels_front", [START + connect(*WEBSOCKET, ("x-h1", "1")), 0.6, frame(0, 0, 1, b"hello"), 0.6, frame(3, 0, 1, b"\0\0\0\x08")], 0.4, ECHO),
     ("other_protocol", "tunnels", [START + connect((":protocol", "other"), *WEBSOCKET[1:])], 0.4, ECHO),
-    ("connect", "tunnels", [START + connect((":authority", "test:80")), 0.3, frame(0, 0, 1, INSIDE), 0.3, frame(3, 0, 1, b"\0\0\0\x08")], 0.3, []),
-    ("connect_to_h2", "tunnels_front", [START + connect((":authority", "test:80")), 0.3, frame(0, 0, 1, INSIDE), 0.3, frame(3, 0, 1, b"\0\0\0\x08")], 0.4, []),
-    ("connect_to_h1", "tunnels_front", [START + connect((":authority", "test:80"), ("x-h1", "1")), 0.3, frame(0, 0, 1, INSIDE), 0.3, frame(3, 0, 1, b"\0\0\0\x08")], 0.4, []),
-    ("connect_h1_to_h2", "tunnels_front", [b"CONNECT test:80 HTTP/1.1\r\nhost: test:80\r\n\r\n", 0.4, INSIDE, 0.3], 0.1, []),
+    ("connect", "tunnels", [START + connect((":authority", "test:80")), 0.3, frame(0, 0, 1, INSIDE), 0.6, frame(3, 0, 1, b"\0\0\0\x08")], 0.3, []),
+    ("connect_to_h2", "tunnels_front", [START + connect((":authority", "test:80")), 0.3, frame(0, 0, 1, INSIDE), 0.6, frame(3, 0, 1, b"\0\0\0\x08")], 0.4, []),
+    ("connect_to_h1", "tunnels_front", [START + connect((":authority", "test:80"), ("x-h1", "1")), 0.3, frame(0, 0, 1, INSIDE), 0.6, frame(3, 0, 1, b"\0\0\0\x08")], 0.4, []),
+    ("connect_h1_to_h2", "tunnels_front", [b"CONNECT test:80 HTTP/1.1\r\nhost: test:80\r\n\r\n", 0.6, INSIDE, 0.3], 0.1, []),
 ]  # fmt: skip
 
 

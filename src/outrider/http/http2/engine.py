@@ -26,6 +26,9 @@ from outrider.native.http2_error import (
     ERROR_PRIORITY_FRAMES,
     ERROR_WINDOW_UPDATES,
     INTERNAL_ERROR,
+    LIB_HTTP_HEADER,
+    LIB_HTTP_MESSAGING,
+    LIB_REFUSED_STREAM,
     NO_ERROR,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
@@ -34,6 +37,11 @@ from outrider.native.http2_error import (
 from outrider.native.load_http2 import Http2Session
 from outrider.network.connection import STATE_OPEN, Connection
 from outrider.network.filter import CLOSE_NO_FLUSH, EVENT_CONNECTED, ConnectionCallbacks
+
+# Whose fault a refused frame is: a stream too many, a malformed message, anything else.
+FAULT_OF_NOBODY: Final = 0
+FAULT_OF_STREAM: Final = 1
+FAULT_OF_CONNECTION: Final = 2
 
 _TIMER_PING: Final = 0
 _TIMER_ACK: Final = 1
@@ -254,6 +262,24 @@ class Http2Engine(ConnectionCallbacks):
         if self._active > 0:
             self._active -= 1
             self.stats.streams_active.dec()
+
+    def count_header_overflow(self, too_many: bool) -> None:
+        """A header block has too many fields, or is too large."""
+        if too_many:
+            self.stats.header_overflow.inc()
+        else:
+            self.stats.header_list_size_too_large.inc()
+
+    def judge(self, code: int) -> int:
+        """What a frame that the library refused (`http2_error.LIB_*`) costs: FAULT_*."""
+        if code == LIB_REFUSED_STREAM:
+            self.stats.stream_refused_errors.inc()
+            return FAULT_OF_NOBODY
+        if code == LIB_HTTP_HEADER or code == LIB_HTTP_MESSAGING:
+            self.stats.rx_messaging_error.inc()
+            if self.settings.stream_error:
+                return FAULT_OF_STREAM
+        return FAULT_OF_CONNECTION
 
     def count_dropped(self) -> None:
         dropped = self.session.dropped

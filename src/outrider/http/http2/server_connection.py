@@ -22,16 +22,13 @@ from outrider.http.codec import (
     ServerConnectionCallbacks,
 )
 from outrider.http.http2 import details
-from outrider.http.http2.engine import Http2Engine
+from outrider.http.http2.engine import FAULT_OF_CONNECTION, FAULT_OF_STREAM, Http2Engine
 from outrider.http.http2.server_stream import Http2ServerStream
 from outrider.http.http2.settings import Http2Settings
 from outrider.http.http2.stats import Http2Stats
 from outrider.http.http2.upgrade import request_to_http1
 from outrider.native.http2_error import (
     CONNECT_ERROR,
-    LIB_HTTP_HEADER,
-    LIB_HTTP_MESSAGING,
-    LIB_REFUSED_STREAM,
     NO_ERROR,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
@@ -237,10 +234,7 @@ class Http2ServerConnection(ServerConnection):
         self.engine.on_ping_ack()
 
     def on_header_overflow(self, too_many: bool) -> None:
-        if too_many:
-            self.stats.header_overflow.inc()
-        else:
-            self.stats.header_list_size_too_large.inc()
+        self.engine.count_header_overflow(too_many)
         stream = self._opening
         if stream is not None:
             stream.response_details = details.TOO_MANY_HEADERS if too_many else details.HEADERS_TOO_LARGE
@@ -255,16 +249,10 @@ class Http2ServerConnection(ServerConnection):
         stream = self.streams.get(stream_id)
         if stream is not None:
             stream.response_details = details.of_library_error(code)
-        if code == LIB_REFUSED_STREAM:
-            self.stats.stream_refused_errors.inc()
-            return True
-        if code == LIB_HTTP_HEADER or code == LIB_HTTP_MESSAGING:
-            self.stats.rx_messaging_error.inc()
-            if self.settings.stream_error:
-                if stream is not None:
-                    stream.messaging_error = True
-                return True
-        return False
+        verdict = self.engine.judge(code)
+        if verdict == FAULT_OF_STREAM and stream is not None:
+            stream.messaging_error = True
+        return verdict != FAULT_OF_CONNECTION
 
     # --- the connection ---
 
