@@ -29,6 +29,14 @@ def key(value: str, more: str = "") -> str:
     return f"{{actions: [{{generic_key: {{descriptor_value: {value}}}}}]{more}}}"
 
 
+ABSENT = "request.headers['x-none']"
+
+
+def expr(name: str, text: str, skip: str = "false") -> str:
+    url = "type.googleapis.com/envoy.extensions.rate_limit_descriptors.expr.v3.Descriptor"
+    return f'{{extension: {{name: e, typed_config: {{"@type": {url}, descriptor_key: {name}, skip_if_error: {skip}, text: "{text}"}}}}}}'
+
+
 HOSTS = f"""
 - name: all
   domains: ["*"]
@@ -42,6 +50,8 @@ HOSTS = f"""
   - {{match: {{prefix: /override}}, route: {{cluster: up, rate_limits: [{key("over", ", limit: {dynamic_metadata: {metadata_key: {key: over.ns, path: [{key: limit}]}}}")}, {key("fixed", ", limit: {rate_limit: {requests_per_unit: 5, unit: HOUR}}")}]}}}}
   - {{match: {{prefix: /done}}, route: {{cluster: up, rate_limits: [{key("now")}, {key("done", ", apply_on_stream_done: true")}]}}}}
   - {{match: {{prefix: /fmt}}, route: {{cluster: up, rate_limits: [{key("fmt", ", hits_addend: {format: '%BYTES_RECEIVED%'}")}]}}}}
+  - {{match: {{prefix: /near}}, route: {{cluster: up, rate_limits: [{{actions: [{{remote_address_match: {{descriptor_value: near, address_matcher: {{ranges: [{{address_prefix: 127.0.0.0, prefix_len: 8}}]}}}}}}]}}, {{actions: [{{remote_address_match: {{descriptor_key: away, descriptor_value: x, address_matcher: {{ranges: [{{address_prefix: 10.0.0.0, prefix_len: 8}}]}}}}}}]}}, {{actions: [{{remote_address_match: {{descriptor_key: not, descriptor_value: y, address_matcher: {{ranges: [{{address_prefix: 10.0.0.0, prefix_len: 8}}], invert_match: true}}}}}}]}}]}}}}
+  - {{match: {{prefix: /expr}}, route: {{cluster: up, rate_limits: [{{actions: [{expr("a", "request.path")}]}}, {{actions: [{expr("n", "size(request.path) + 1")}, {{generic_key: {{descriptor_value: g}}}}]}}, {{actions: [{expr("missing", ABSENT)}]}}, {{actions: [{expr("skipped", ABSENT, "true")}, {{generic_key: {{descriptor_value: h}}}}]}}]}}}}
   - {{match: {{prefix: /}}, route: {{cluster: up}}}}
 """
 SERVICE = "rate_limit_service: {grpc_service: {envoy_grpc: {cluster_name: rl}}, transport_api_version: V3}, timeout: 1s"
@@ -110,6 +120,8 @@ CASES = [
     case("vh_include", get("/vh_include"), 200),
     case("vh_ignore", get("/vh_ignore"), 200),
     case("override", get("/override"), 200),
+    case("address_match", get("/near"), 200),
+    case("expression", get("/expr"), 200),
     case("stage", get("/many"), 200, listener="stage"),
     case("stage_none", get("/"), 200, listener="stage"),
     case("own", get("/many"), 200, "{overall_code: OK, dynamic_metadata: {k: v}}", listener="own"),

@@ -19,6 +19,7 @@ EXTENSIONS: Final = (
     "compression.brotli",
     "compression.gzip",
     "compression.zstd",
+    "config.validators.minimum_clusters",
     "filters.listener.http_inspector",
     "filters.listener.local_ratelimit",
     "filters.listener.original_dst",

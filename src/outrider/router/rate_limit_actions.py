@@ -290,8 +290,6 @@ def _metadata(view: View, from_route: bool, skip: bool) -> RateLimitAction:
 def parse_action(view: View, context: FactoryContext) -> RateLimitAction:
     """From a RateLimit.Action. Raises ConfigError."""
     kind = view.which("action_specifier")
-    if kind in ("extension", "remote_address_match"):
-        raise view.error("is not supported", kind)
     inner = None if kind is None else view.message(kind)
     if inner is None:
         raise view.error("an action is required")
@@ -309,6 +307,8 @@ def parse_action(view: View, context: FactoryContext) -> RateLimitAction:
     if kind == "query_parameters":
         name = inner.text("query_parameter_name").encode()
         return QueryParameter(name, inner.text("descriptor_key"), inner.flag("skip_if_absent"))
+    if kind in ("extension", "remote_address_match"):
+        return _further(kind, inner, context)
     if kind == "generic_key":
         return GenericKey(*_value(inner, "generic_key", context))
     if kind == "header_value_match":
@@ -324,6 +324,20 @@ def parse_action(view: View, context: FactoryContext) -> RateLimitAction:
     if source not in ("DYNAMIC", "ROUTE_ENTRY"):
         raise inner.error(f"{source} is not supported", "source")
     return _metadata(inner, source == "ROUTE_ENTRY", inner.flag("skip_if_absent"))
+
+
+def _further(kind: str, view: View, context: FactoryContext) -> RateLimitAction:
+    from outrider.matching.cidr import parse_cidr_list
+    from outrider.router.rate_limit_extension import RATE_LIMIT_DESCRIPTORS, RemoteAddressMatch
+
+    if kind == "extension":
+        return RATE_LIMIT_DESCRIPTORS.create(view, context)
+    matcher = view.message("address_matcher")
+    if matcher is None:
+        raise view.error("value is required", "address_matcher")
+    ranges = parse_cidr_list(matcher.messages("ranges"))
+    invert = matcher.flag("invert_match")
+    return RemoteAddressMatch(*_value(view, "remote_address_match", context), ranges, invert)
 
 
 def parse_policy(view: View, context: FactoryContext) -> RateLimitPolicy:

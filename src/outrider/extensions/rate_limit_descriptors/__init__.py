@@ -1,0 +1,1 @@
+"""Rate limit actions that are extensions."""
