@@ -54,6 +54,9 @@ class Dispatcher:
         self.clock.wheel = self.wheel
         # Kept so that background work is neither collected early nor lost silently.
         self._tasks: set[asyncio.Task[Any]] = set()
+        # Main makes its dispatcher before it has a loop.
+        given: object = loop
+        self._attached: bool = given is not None
         # To be called when there is a loop.
         self._waiting: list[Callable[[], object]] = []
         self._next_connection_id = 0
@@ -68,6 +71,7 @@ class Dispatcher:
         """Take the loop of a dispatcher that was made (by main, before it forks) without one."""
         self.loop = loop
         self.clock.loop = loop
+        self._attached = True
         waiting = self._waiting
         self._waiting = []
         for callback in waiting:
@@ -75,10 +79,10 @@ class Dispatcher:
 
     def when_attached(self, callback: Callable[[], object]) -> None:
         """Call once there is a loop: now, or at `attach`."""
-        if self.loop is None:
-            self._waiting.append(callback)
-        else:
+        if self._attached:
             callback()
+        else:
+            self._waiting.append(callback)
 
     def poller(self) -> Poller | None:
         """What watches the sockets of this loop natively; None where that is not to be had."""
