@@ -99,6 +99,9 @@ class Cluster(PoolOwner):
         )
         feed = _BalancerFeed(self.load_balancer)
         self.priorities.observers.append(feed)
+        # The cluster that this proxy belongs to, whose hosts the balancer looks at, too.
+        self._local: Cluster | None = local
+        self._feed: PrioritySetObserver = feed
         if local is not None:
             local.priorities.observers.append(feed)
         # Hosts have arrived for the first time.
@@ -358,6 +361,9 @@ class Cluster(PoolOwner):
     def drain(self) -> None:
         """The cluster is replaced or gone: connections close as they become idle."""
         self.draining = True
+        local = self._local
+        if local is not None and self._feed in local.priorities.observers:
+            local.priorities.observers.remove(self._feed)
         for host in self.hosts.values():
             self._remove_host(host)
 
