@@ -284,7 +284,7 @@ class ListeningAddress(ConnectionOwner):
     def _new_connection(self) -> Connection:
         dispatcher = self.listener.dispatcher
         info = ConnectionInfo(dispatcher.next_connection_id(), self.address, _UNSET)
-        info.start_mono_ns = dispatcher.monotonic_ns()
+        info.start_mono_ns = monotonic_ns()
         return Connection(dispatcher, info, self)
 
     def _record_batch(self) -> None:
@@ -349,7 +349,7 @@ class InternalAddress(InternalAcceptor):
     def accept_internal(self, address: Address, metadata: Metadata | None) -> Connection:
         dispatcher = self.listener.dispatcher
         info = ConnectionInfo(dispatcher.next_connection_id(), address, CLIENT)
-        info.start_mono_ns = dispatcher.monotonic_ns()
+        info.start_mono_ns = monotonic_ns()
         info.metadata = metadata
         return Connection(dispatcher, info, _Inside(self.listener))
 
@@ -396,7 +396,7 @@ class ActiveConnection(ConnectionCallbacks):
         self.stream_info: StreamInfo | None = None
         self.established: bool = False
         self.chain: FilterChain | None = None
-        self._start_ns: int = listener.dispatcher.monotonic_ns()
+        self._start_ns: int = monotonic_ns()
         if listener.config.access_logs:
             info = connection.info
             self.stream_info = StreamInfo(info, info.start_time_ns, self._start_ns, PROTOCOL_NONE)
@@ -477,7 +477,7 @@ class ActiveConnection(ConnectionCallbacks):
             stats.cx_active.dec()
             stats.handler_cx_active.dec()
             stats.cx_destroy.value += 1
-            stats.cx_length_ms.record((listener.dispatcher.monotonic_ns() - self._start_ns) // 1_000_000)
+            stats.cx_length_ms.record((monotonic_ns() - self._start_ns) // 1_000_000)
             if not self.connection.connected and self.connection.local_close_reason == _HANDSHAKE_TIMEOUT:
                 stats.transport_socket_connect_timeout.inc()
         listener.closed(self)
@@ -488,7 +488,7 @@ class ActiveConnection(ConnectionCallbacks):
         from outrider.access_log.context import FormatContext
 
         connection = self.connection
-        stream_info.end_ns = self.listener.dispatcher.monotonic_ns()
+        stream_info.end_ns = monotonic_ns()
         stream_info.bytes_received = connection.bytes_received
         stream_info.bytes_sent = connection.bytes_sent
         stream_info.protocol = connection.info.protocol

@@ -333,7 +333,7 @@ class MainListeners:
     ) -> None:
         """The sockets of the listener that is updated, when its addresses stay; else new ones. Raises ConfigError."""
         for before in (warming, active):
-            if before is not None and before.sockets and _same_sockets(before, entry):
+            if before is not None and before.sockets and not before.stopped and _same_sockets(before, entry):
                 entry.sockets = list(before.sockets)
                 for opened in entry.sockets:
                     opened.holders += 1
