@@ -478,3 +478,23 @@ def test_time_to_live(kinds: list[str], tmp_path: Path, api_type: str) -> None:
     compare(kinds, tmp_path, api_type, scenario)
     least = 3.0 if api_type == "DELTA_GRPC" else 1.8
     assert all(least < each < least + 3 for each in removals), removals
+
+
+@pytest.mark.parametrize("api_type", FORMS)
+def test_the_fewest_clusters(kinds: list[str], tmp_path: Path, api_type: str) -> None:
+    def change(config: dict[str, Any], plane: Recorder) -> None:
+        name = "envoy.extensions.config.validators.minimum_clusters.v3.MinimumClustersValidator"
+        validator = {"name": "fewest", "typed_config": {"@type": URL + name, "min_clusters_num": 2}}
+        config["dynamic_resources"]["ads_config"]["config_validators"] = [validator]
+
+    def scenario(plane: Recorder, proxy: ProxyProcess) -> None:
+        plane.set_all({CLUSTER: [static(name) for name in "abc"], LISTENER: []})
+        proxy.wait_ready()
+        plane.wait_for(lambda: plane.acks(LISTENER))
+        for count in (2, 1, 0, 2):
+            seen = len(plane.requests(CLUSTER))
+            plane.set(CLUSTER, [static(name) for name in "xyz"[:count]])
+            plane.wait_for(lambda: len(plane.requests(CLUSTER)) > seen)  # noqa: B023
+
+    requests = compare(kinds, tmp_path, api_type, scenario, change)
+    assert sum("below configured minimum" in each for each in requests) == 2

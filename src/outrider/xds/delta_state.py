@@ -148,3 +148,8 @@ class DeltaState:
             if name in versions:
                 return versions[name]
         return None
+
+    def names(self) -> set[str]:
+        """All resources that there are."""
+        present = {name for name, version in self.requested.items() if version is not _WAITING}
+        return present | set(self.wildcard) | set(self.ambiguous)

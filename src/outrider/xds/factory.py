@@ -32,6 +32,7 @@ from outrider.xds.transport.failover import FailoverStream
 from outrider.xds.transport.files import FileSubscription
 from outrider.xds.transport.grpc_stream import ConfigStream
 from outrider.xds.transport.rest import RestSettings, RestSubscription
+from outrider.xds.validators import CONFIG_VALIDATORS
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -191,6 +192,7 @@ class XdsSubscriptions(SubscriptionFactory):
         else:
             mux = StateMux(dispatcher, self.policy, self.node, source.node_once)
             method = which.stream
+        mux.validators = [CONFIG_VALIDATORS.create(each, self.context) for each in source.validators]
         streams = [
             ConfigStream(
                 self._make_client(each, self.context), which.service, method, mux, dispatcher, stats,

@@ -19,6 +19,7 @@ from outrider.data.grpc_status import INTERNAL
 from outrider.xds.resource import ResourceDecoder
 from outrider.xds.transport.failover import FailoverStream
 from outrider.xds.transport.grpc_stream import ConfigStream, StreamUser
+from outrider.xds.validators import ConfigValidator
 
 if TYPE_CHECKING:
     from outrider.event.dispatcher import Dispatcher
@@ -88,6 +89,7 @@ class Mux(StreamUser):
         self.node_once = node_once
         self.stream: ConfigStream | FailoverStream | None = None
         self.decoders: dict[str, ResourceDecoder] = {}
+        self.validators: list[ConfigValidator] = []
         self._pauses: dict[str, int] = {}
         self._node_sent = False
         self._generation = 0
@@ -124,6 +126,12 @@ class Mux(StreamUser):
         self._decoding = None
         if self.stream is not None:
             self.stream.close()
+
+    def validate(self, type_name: str, resources: list[Resource], names: set[str]) -> None:
+        """Have the validators look at an update: what is in it, and the names there would be. Raises ConfigError."""
+        for validator in self.validators:
+            if validator.type_name == type_name:
+                validator.check(resources, names)
 
     # Pausing
 

@@ -225,6 +225,10 @@ class DeltaMux(Mux):
 
     def distribute(self, kind: DeltaType, entries: list[Entry], removed: list[str], version: str) -> None:
         """Hand changes to whom they are for. Raises ConfigError: somebody refused."""
+        if self.validators:
+            resources = [entry.resource for entry in entries if entry.resource is not None]
+            names = (kind.state.names() | {resource.name for resource in resources}) - set(removed)
+            self.validate(kind.type_name, resources, names)
         added_for: dict[Watch, list[Resource]] = {}
         removed_for: dict[Watch, list[str]] = {}
         for entry in entries:

@@ -181,10 +181,12 @@ class StateMux(Mux):
 
     def distribute(self, state: TypeState, entries: list[Entry], version: str) -> None:
         """Hand resources to whom they are for. Raises ConfigError: somebody refused."""
+        resources = [entry.resource for entry in entries if entry.resource is not None]
+        if self.validators:
+            self.validate(state.type_name, resources, {resource.name for resource in resources})
         for entry in entries:
             state.ttl.renew(entry.name, entry.ttl_s)
         state.ttl.schedule()
-        resources = [entry.resource for entry in entries if entry.resource is not None]
         by_name: dict[str, Resource] = {}
         folders: dict[str, list[Resource]] = {}
         for resource in resources:

@@ -26,7 +26,8 @@ class ApiSource:
     """An ApiConfigSource: the settings that all its forms share."""
 
     __slots__ = (
-        "api_type", "clusters", "limit", "max_services", "node_once", "refresh_ms", "services", "timeout_ms", "view",
+        "api_type", "clusters", "limit", "max_services", "node_once", "refresh_ms", "services", "timeout_ms",
+        "validators", "view",
     )  # fmt: skip
 
     def __init__(self, view: View, max_services: int = 1) -> None:
@@ -42,6 +43,8 @@ class ApiSource:
         self.refresh_ms: int = view.millis("refresh_delay") or 0
         timeout = view.millis("request_timeout")
         self.timeout_ms: int = DEFAULT_REQUEST_TIMEOUT_MS if timeout is None else timeout
+        # Extensions that look at updates; of gRPC sources only, as in Envoy.
+        self.validators: list[View] = view.messages("config_validators") if self.is_grpc else []
         self.limit: RateLimit | None = None
         settings = view.message("rate_limit_settings")
         if settings is not None:
