@@ -14,7 +14,6 @@ SOURCE = Path("src/outrider")
 HOT = [
     "data",
     "event/timer.py",
-    "event/dispatcher.py",
     "config/runtime.py",
     "config/rules.py",
     "config/parse.py",
@@ -74,6 +73,8 @@ HOT = [
     "upstream/load_balancer",
     "extensions/clusters",
     "extensions/filters/udp",
+    "network/udp_filter.py",
+    "network/udp_listener.py",
     "network/udp_socket.py",
 ]
 

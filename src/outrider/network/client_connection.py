@@ -9,6 +9,7 @@ import asyncio
 import errno
 import os
 import socket
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
 from outrider.data.address import KIND_INTERNAL, KIND_IP, KIND_PIPE, Address, from_sockname
@@ -70,7 +71,7 @@ class _Establisher(ConnectionOwner):
         local = transport.get_extra_info("sockname")
         if local:
             connection.info.local_address = connection.info.direct_local_address = from_sockname(local)
-        connection.connect_end_ns = connection.dispatcher.monotonic_ns()
+        connection.connect_end_ns = monotonic_ns()
         connection.owner = None
         connection.set_transport_socket(self.transport_socket)
 
@@ -130,7 +131,7 @@ def connect(dispatcher: Dispatcher, plan: ConnectPlan, transport_socket: Transpo
     remote = plan.addresses[0]
     info = ConnectionInfo(dispatcher.next_connection_id(), NO_ADDRESS, remote)
     connection = Connection(dispatcher, info, _Establisher(transport_socket))
-    connection.connect_start_ns = dispatcher.monotonic_ns()
+    connection.connect_start_ns = monotonic_ns()
     if remote.kind == KIND_INTERNAL:
         dispatcher.post(_connect_inside, connection, remote, plan.metadata)
         return connection

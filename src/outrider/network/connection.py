@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from mypy_extensions import mypyc_attr
@@ -432,7 +433,7 @@ class Connection(TransportSocketCallbacks):
         if self._connect_timer is not None:
             self._connect_timer.disarm()
         if self.transport_socket is not None:
-            self.tls_end_ns = self.dispatcher.monotonic_ns()
+            self.tls_end_ns = monotonic_ns()
             self.info.handshake_end_ns = self.tls_end_ns
             self.info.ssl = self.transport_socket.ssl_info()
         for callbacks in list(self._callbacks):
@@ -638,7 +639,7 @@ class Connection(TransportSocketCallbacks):
         if handshake_timeout_ms > 0:
             self._connect_timer = self.own_timer(_TIMER_TRANSPORT_CONNECT)
             self._connect_timer.arm(handshake_timeout_ms)
-        self.info.handshake_start_ns = self.dispatcher.monotonic_ns()
+        self.info.handshake_start_ns = monotonic_ns()
         transport_socket.set_callbacks(self)
         transport_socket.on_transport_connected()
 
@@ -737,7 +738,7 @@ class Connection(TransportSocketCallbacks):
             return
         self.state = STATE_CLOSED
         info = self.info
-        info.end_mono_ns = self.dispatcher.monotonic_ns()
+        info.end_mono_ns = monotonic_ns()
         info.local_close_reason = self.local_close_reason
         info.detected_close_type = self.detected_close_type
         if self._delay_timer is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from outrider.data.address import KIND_IP, Address, from_sockname
