@@ -22,7 +22,10 @@ from outrider.extensions.all_extensions import load_extensions
 from outrider.factory_context import FactoryContext, ServerInfo
 from outrider.server.drain import ListenerDrain
 from outrider.server.listener_entry import ListenerEntry
-from outrider.server.listener_manager import ListenerManagerStats, ListenerWorkers, MainListeners, build_listeners
+from outrider.server.listener_manager import MainListeners
+from outrider.server.listener_manager_stats import ListenerManagerStats
+from outrider.server.listener_wire import ListenerWorkers
+from outrider.server.static_listeners import build_listeners
 from outrider.stats.store import Store
 from outrider.upstream.cluster_manager import ClusterManager
 

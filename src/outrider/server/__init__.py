@@ -10,7 +10,8 @@ worker.py           a worker: listeners and clusters on one loop
 channel.py          main's connection to a worker; messages.py what goes over it
 discovery.py        main's config sources, and the order in which everything comes up
 clusters.py         clusters of a half; cds.py those that are discovered; deferred_clusters.py those not used yet
-listener_manager.py main's listeners; lds.py those that are discovered; listener_link.py who is sent which sockets
+listener_manager.py main's listeners; static_listeners.py those of the bootstrap; lds.py those that are discovered
+listener_wire.py    what workers are told of them; listener_link.py who is sent which sockets
 worker_listeners.py a worker's listeners; listener_entry.py, drain.py what both halves know of one
 relay.py            discovered resources on their way to the workers; worker_subscriptions.py where they arrive
 embedded.py         `outrider.Server`

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from outrider.network.listen_socket import ListenSocket
 from outrider.server import messages
 from outrider.server.listener_entry import ListenerEntry
-from outrider.server.listener_manager import ListenerWorkers, MainListeners, bound, listener_message
+from outrider.server.listener_manager import MainListeners
+from outrider.server.listener_wire import ListenerWorkers, bound, listener_message
 
 if TYPE_CHECKING:
     from outrider.server.main_process import MainProcess

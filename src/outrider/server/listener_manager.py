@@ -1,6 +1,6 @@
 """Main's listeners: which serve, warm and drain; their sockets; what the workers are told.
 
-Source: Envoy documentation, "Listener manager" statistics, "Listener discovery service"; `ListenerManagerImpl`.
+Source: Envoy documentation, "Listener discovery service", "Draining"; `ListenerManagerImpl`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from outrider.config.errors import ConfigError, raise_all
+from outrider.config.errors import ConfigError
 from outrider.config.init_manager import InitManager
 from outrider.data.address import Address
 from outrider.network.listen_socket import BindError, ListenSocket
@@ -24,93 +24,18 @@ from outrider.server.listener_entry import (
     next_number,
     split_chains,
 )
-from outrider.stats.metrics import Counter, Gauge
-from outrider.upstream.hosts_update import plain_address
+from outrider.server.listener_manager_stats import ListenerManagerStats
+from outrider.server.listener_wire import ListenerWorkers, listener_message
+from outrider.server.static_listeners import duplicate_address
 
 if TYPE_CHECKING:
     from outrider.config.view import View
     from outrider.factory_context import FactoryContext
-    from outrider.stats.store import Scope
 
 _log: Final = logging.getLogger("outrider.config")
 
 # Workers stop accepting first: a loop that polls a socket while it is shut down sees errors.
 STOP_DELAY_S: Final = 0.05
-
-
-class ListenerManagerStats:
-    """`listener_manager.*`"""
-
-    def __init__(self, scope: Scope) -> None:
-        scope = scope.scope("listener_manager")
-        self.scope = scope
-        self.listener_added: Counter = scope.counter("listener_added")
-        self.listener_modified: Counter = scope.counter("listener_modified")
-        self.listener_removed: Counter = scope.counter("listener_removed")
-        self.listener_stopped: Counter = scope.counter("listener_stopped")
-        self.listener_in_place_updated: Counter = scope.counter("listener_in_place_updated")
-        self.listener_create_success: Counter = scope.counter("listener_create_success")
-        self.listener_create_failure: Counter = scope.counter("listener_create_failure")
-        self.total_listeners_active: Gauge = scope.gauge("total_listeners_active", accumulate=False)
-        self.total_listeners_warming: Gauge = scope.gauge("total_listeners_warming", accumulate=False)
-        self.total_listeners_draining: Gauge = scope.gauge("total_listeners_draining", accumulate=False)
-        self.total_filter_chains_draining: Gauge = scope.gauge("total_filter_chains_draining", accumulate=False)
-        self.workers_started: Gauge = scope.gauge("workers_started", accumulate=False)
-        self.workers_pinned: Gauge = scope.gauge("workers_pinned", accumulate=False)
-
-
-class ListenerWorkers:
-    """The workers, as far as listeners are concerned. This one has none (validation)."""
-
-    def tell(self, kind: str, payload: Any) -> None:
-        """Send a message to all that have been started."""
-
-    def tell_listener(self, entry: ListenerEntry) -> None:
-        """Send `listener_message(entry)`, to each worker with its own sockets."""
-
-
-def build_listeners(views: list[View], context: FactoryContext) -> list[ListenerEntry]:
-    """Build the static listeners. Raises ConfigError(s): those of all listeners together."""
-    built: list[ListenerEntry] = []
-    names: dict[str, View] = {}
-    addresses: set[str] = set()
-    errors: list[ConfigError] = []
-    for view in views:
-        try:
-            entry = build_entry(view, context, len(built))
-            if entry.name in names:
-                raise view.error(f"duplicate listener name '{entry.name}'", "name")
-            names[entry.name] = view
-            for settings in entry.config.sockets:
-                address = settings.address.address
-                if settings.place in addresses and (address.port or not address.host) and settings.bind:
-                    raise view.error(_duplicate_address(entry.name, address), "address")
-            addresses.update(entry.addresses)
-            built.append(entry)
-        except ConfigError as error:
-            errors += error.errors
-    raise_all(errors)
-    return built
-
-
-def _duplicate_address(name: str, address: Address) -> str:
-    return (
-        f"error adding listener: '{name}' has duplicate address '{address.text}' as existing listener, to check if the "
-        "listener has duplicated addresses with other listeners or 'enable_reuse_port' is set to 'false' for the "
-        "listener"
-    )
-
-
-def listener_message(entry: ListenerEntry, replaced: int = -1) -> Any:
-    """The payload of LISTENER; its descriptors are those of `bound(entry)`, unless it is an update in place."""
-    addresses = []
-    if replaced < 0:
-        addresses = [(plain_address(each.address), each.settings.backlog) for each in bound(entry)]
-    return entry.number, entry.packed, replaced, addresses
-
-
-def bound(entry: ListenerEntry) -> list[ListenSocket]:
-    return [each for each in entry.sockets if each.sockets]
 
 
 class MainListeners:
@@ -348,7 +273,7 @@ class MainListeners:
         for settings in entry.config.sockets:
             address = settings.address.address
             if settings.bind and settings.place in taken and (address.port or not address.host):
-                raise ConfigError(_duplicate_address(entry.name, address))
+                raise ConfigError(duplicate_address(entry.name, address))
         # Their address may be wanted again.
         addresses = set(entry.addresses)
         self._close_unused([each for each in self._closing if each.settings.place in addresses])

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from outrider.network.listen_socket import BindError, ListenSocket
 from outrider.server import messages
 from outrider.server.listener_link import WorkerListenerLink, send_listener, static_sockets
-from outrider.server.listener_manager import STOP_DELAY_S, ListenerManagerStats, MainListeners
+from outrider.server.listener_manager import STOP_DELAY_S, MainListeners
+from outrider.server.listener_manager_stats import ListenerManagerStats
 from outrider.server.load_reporting import MainLoads
 from outrider.server.memory import allocated_bytes, data_bytes, resident_bytes
 from outrider.server.overload_refresh import OverloadRefresh

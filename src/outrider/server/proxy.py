@@ -14,7 +14,7 @@ from outrider.factory_context import FactoryContext, ServerInfo
 from outrider.server.clusters import MainClusters, WorkerClusters
 from outrider.server.discovery import MainDiscovery
 from outrider.server.listener_entry import ListenerEntry
-from outrider.server.listener_manager import build_listeners
+from outrider.server.static_listeners import build_listeners
 from outrider.server.worker_subscriptions import WorkerSubscriptions
 from outrider.stats.flush import StatsSink
 from outrider.stats.sink_registry import STATS_SINKS

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from outrider.event.dispatcher import Dispatcher
     from outrider.server.admin.server import AdminServer
     from outrider.server.bootstrap import BootstrapSettings
-    from outrider.server.listener_manager import ListenerManagerStats, MainListeners
+    from outrider.server.listener_manager import MainListeners
+    from outrider.server.listener_manager_stats import ListenerManagerStats
     from outrider.server.proxy import Proxy
 
 _main_log: Final = logging.getLogger("outrider.main")
@@ -40,7 +41,8 @@ class Startup:
         from outrider.data.shared_limit import SharedArena
         from outrider.event.dispatcher import Dispatcher
         from outrider.server.bootstrap import BootstrapSettings
-        from outrider.server.listener_manager import ListenerManagerStats, MainListeners
+        from outrider.server.listener_manager import MainListeners
+        from outrider.server.listener_manager_stats import ListenerManagerStats
         from outrider.server.plan import ServerPlan
         from outrider.server.proxy import Proxy
         from outrider.server.worker import HEARTBEAT_ROW
