@@ -604,3 +604,29 @@ def test_one_stream_for_everything(scenes: list[Scene], api_type: str) -> None:
                 scene.see(scene.dump(kind))
 
     same(scenes, play)
+
+
+def test_clusters_on_demand_of_tcp_proxies(scenes: list[Scene]) -> None:
+    upstream = NamedUpstream()
+
+    def play(scene: Scene) -> None:
+        with Recorder() as control_plane:
+            use_ads(scene, control_plane)
+            hosts = {"cluster_name": "late", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": at(upstream.port)}}]}]}
+            control_plane.set(CLUSTER, [{"name": "late", "type": "STATIC", "connect_timeout": "1s", "load_assignment": hosts}])
+            log = {"@type": TYPE + "extensions.access_loggers.file.v3.FileAccessLog", "path": str(scene.folder / "log"), "log_format": {"text_format_source": {"inline_string": "%RESPONSE_FLAGS% %CONNECTION_TERMINATION_DETAILS% %UPSTREAM_CLUSTER%\n"}}}
+            for name in ("late", "none", "slow"):
+                found = {"odcds_config": ADS, "timeout": "0.5s"}
+                config = {"@type": TYPE + "extensions.filters.network.tcp_proxy.v3.TcpProxy", "stat_prefix": name, "cluster": name, "on_demand": found, "access_log": [{"name": "log", "typed_config": log}]}
+                scene.listen(name, [{"name": "tcp", "typed_config": config}])
+            scene.start()
+            scene.see([scene.get("late"), scene.get("late"), scene.get("none")])
+            control_plane.mute.add(CLUSTER)
+            scene.see(scene.get("slow"))
+            scene.see(scene.stats(r"tcp\..*(on_demand|no_route|cx_total)"))
+            scene.see(sorted(scene.log()))
+
+    try:
+        same(scenes, play)
+    finally:
+        upstream.close()

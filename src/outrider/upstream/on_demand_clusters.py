@@ -59,8 +59,10 @@ class ClusterWait(TimerOwner):
         self.name = name
         self.waiter: ClusterWaiter | None = waiter
         self.timer: Timer | None = None
+        self.timed_out = False
 
     def on_timer(self, kind: int) -> None:
+        self.timed_out = True
         self.discovery.leave(self)
         self.end(False)
 

@@ -45,17 +45,22 @@ from outrider.upstream.host import (
     Host,
 )
 from outrider.upstream.load_balancer_context import LoadBalancerContext
+from outrider.upstream.on_demand_clusters import ClusterWait, ClusterWaiter, OnDemandClusters, discover_clusters
 
 if TYPE_CHECKING:
     from outrider.config.view import View
     from outrider.data.stream_info import StreamInfo
     from outrider.factory_context import FactoryContext
+    from outrider.stats.metrics import Counter
+    from outrider.stats.store import Scope
 
 TYPE: Final = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 # Filter state that overrides the cluster (Envoy's well-known key).
 CLUSTER_KEY: Final = "envoy.tcp_proxy.cluster"
 # Filter state: "true" has a connection proxied without the configured tunnel.
 DISABLE_TUNNELING_KEY: Final = "envoy.tcp_proxy.disable_tunneling"
+# `on_demand.timeout` where it is not set.
+DEFAULT_ON_DEMAND_TIMEOUT_MS: Final = 60_000
 
 
 CONNECT_MODES: Final = {
@@ -128,6 +133,43 @@ class Attempt(TcpPoolCallbacks):
         self.proxy.on_failed(kind, details, host, host.address)
 
 
+class OnDemandStats:
+    """`tcp.<prefix>.on_demand_cluster_*`"""
+
+    __slots__ = ("attempt", "missing", "success", "timeout")
+
+    def __init__(self, scope: Scope) -> None:
+        self.attempt: Counter = scope.counter("on_demand_cluster_attempt")
+        self.missing: Counter = scope.counter("on_demand_cluster_missing")
+        self.success: Counter = scope.counter("on_demand_cluster_success")
+        self.timeout: Counter = scope.counter("on_demand_cluster_timeout")
+
+
+class ClusterAnswer(ClusterWaiter):
+    """One connection's wait for its cluster (`on_demand`)."""
+
+    def __init__(self, connector: ClusterConnector, proxy: TcpProxy, choice: Choice) -> None:
+        self.connector = connector
+        self.proxy = proxy
+        self.choice = choice
+        self.wait: ClusterWait | None = None
+
+    def on_cluster_discovery(self, found: bool) -> None:
+        proxy = self.proxy
+        proxy.pending = None
+        stats = self.connector.on_demand_stats
+        assert stats is not None
+        if found:
+            stats.success.inc()
+            self.connector.connect_to(proxy, self.choice)
+            return
+        if self.wait is not None and self.wait.timed_out:
+            stats.timeout.inc()
+        else:
+            stats.missing.inc()
+        proxy.on_failed(FAILED_NO_CLUSTER)
+
+
 class ClusterConnector(UpstreamConnector):
     """Connects by way of the cluster manager."""
 
@@ -147,6 +189,9 @@ class ClusterConnector(UpstreamConnector):
         self.tlvs = tlvs
         # None: raw connections.
         self.tunnel = tunnel
+        # Where unknown clusters are asked for; None: nowhere.
+        self.on_demand: OnDemandClusters | None = None
+        self.on_demand_stats: OnDemandStats | None = None
 
     def _choose(self, proxy: TcpProxy) -> Choice:
         state = proxy.connection.info.filter_state
@@ -166,6 +211,18 @@ class ClusterConnector(UpstreamConnector):
     def connect(self, proxy: TcpProxy) -> None:
         choice = self._choose(proxy)
         proxy.cluster_name = choice.name
+        if self.on_demand is not None and self.on_demand_stats is not None and not self.clusters.has(choice.name):
+            self.on_demand_stats.attempt.inc()
+            answer = ClusterAnswer(self, proxy, choice)
+            wait = self.on_demand.request(choice.name, answer)
+            if wait.waiter is not None:
+                answer.wait = wait
+                proxy.pending = wait
+            return
+        self.connect_to(proxy, choice)
+
+    def connect_to(self, proxy: TcpProxy, choice: Choice) -> None:
+        """Connect by a cluster that there is, or fail."""
         cluster = self.clusters.get(choice.name)
         if cluster is None:
             proxy.on_failed(FAILED_NO_CLUSTER)
@@ -208,6 +265,8 @@ class ClusterConnector(UpstreamConnector):
             proxy.pending.cancel()
         elif isinstance(proxy.pending, TunnelStream):
             proxy.pending.close()
+        elif isinstance(proxy.pending, ClusterWait):
+            proxy.pending.cancel()
 
 
 def _tunneling_disabled(proxy: TcpProxy) -> bool:
@@ -293,7 +352,18 @@ def _connector(config: View, context: FactoryContext) -> ClusterConnector:
     tlvs = read_tlvs(config.messages("proxy_protocol_tlvs"))
     tunnel_view = config.message("tunneling_config")
     tunnel = None if tunnel_view is None else read_tunnel(tunnel_view, context)
-    return ClusterConnector(context.cluster_manager, choices, by_source, tlvs, tunnel)
+    connector = ClusterConnector(context.cluster_manager, choices, by_source, tlvs, tunnel)
+    on_demand = config.message("on_demand")
+    if on_demand is not None:
+        timeout = on_demand.millis("timeout")
+        connector.on_demand = discover_clusters(
+            on_demand.message("odcds_config"),
+            on_demand.text("resources_locator"),
+            DEFAULT_ON_DEMAND_TIMEOUT_MS if timeout is None else timeout,
+            context,
+        )
+        connector.on_demand_stats = OnDemandStats(context.root_scope.scope(f"tcp.{config.text('stat_prefix')}."))
+    return connector
 
 
 def _lb_metadata(view: View) -> dict[str, object] | None:
