@@ -5,10 +5,13 @@
       type_url: outrider.python
       value: {module: "my_package.filters:MyFilter", config: {any: thing}}
 
-The class derives from HttpFilter, NetworkFilter or ListenerFilter and takes `config` (a dict) as its only argument. An
-HTTP filter's hooks may be `async def`: the request waits, buffered within the usual limit, until they return. A hook
-that raises ends its stream with a 500 (HTTP) or its connection, adds to `python_filter.<name>.errors`, and is logged
-with the filter's name; the proxy lives on. See docs/extending.md.
+An installed package may register its filters instead, as entry points of the group `outrider.filters`; they are
+then named by `filter: name` in place of `module`.
+
+The class derives from HttpFilter, NetworkFilter, ListenerFilter or UdpListenerFilter and takes `config` (a dict) as its
+only argument. An HTTP filter's hooks may be `async def`: the request waits, buffered within the usual limit, until they
+return; so may those of network filters. A hook that raises ends its stream with a 500 (HTTP) or its connection, adds to
+`python_filter.<name>.errors`, and is logged with the filter's name; the proxy lives on. See docs/extending.md.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import wraps
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
 from outrider.data.header_map import HeaderMap
@@ -32,6 +36,7 @@ from outrider.http.filter import (
     HttpFilterFactory,
 )
 from outrider.http.filter_registry import HTTP_FILTERS
+from outrider.network.connection import STATE_OPEN
 from outrider.network.filter import CLOSE_NO_FLUSH, STOP, NetworkFilter
 from outrider.network.filter_registry import NETWORK_FILTERS, NetworkFilterFactory
 from outrider.network.listener_filter import (
@@ -40,6 +45,7 @@ from outrider.network.listener_filter import (
     ListenerFilterChain,
     ListenerFilterFactory,
 )
+from outrider.network.udp_filter import UDP_LISTENER_FILTERS, Peer, UdpListenerFilter, UdpListenerFilterFactory
 
 if TYPE_CHECKING:
     from outrider.config.view import View
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
     from outrider.stats.metrics import Counter
 
 TYPE_URL: Final = "outrider.python"
+ENTRY_POINTS: Final = "outrider.filters"
 _log = logging.getLogger("outrider.filter")
 
 _HTTP_HOOKS: Final[dict[str, int]] = {
@@ -79,9 +86,12 @@ def load_class(view: View, base: type) -> tuple[type, dict[str, object]]:
     view.text("type_url")
     value = view.struct("value") or {}
     where = value.get("module")
-    unknown = sorted(set(value) - {"module", "config"})
+    unknown = sorted(set(value) - {"module", "filter", "config"})
     if unknown:
-        raise view.error(f"no such field: {', '.join(unknown)}; known are module and config", "value")
+        raise view.error(f"no such field: {', '.join(unknown)}; known are module, filter and config", "value")
+    registered = value.get("filter")
+    if isinstance(registered, str) and where is None:
+        where = _registered(view, registered)
     if not isinstance(where, str) or ":" not in where:
         raise view.error("module: 'package.module:Class' is required", "value")
     module_name, _, class_name = where.partition(":")
@@ -97,6 +107,15 @@ def load_class(view: View, base: type) -> tuple[type, dict[str, object]]:
     if not isinstance(config, dict):
         raise view.error("config: an object is required", "value")
     return found, config
+
+
+def _registered(view: View, name: str) -> str:
+    """What an installed package registers under `name`. Raises ConfigError."""
+    found = entry_points(group=ENTRY_POINTS, name=name)
+    if not found:
+        known = ", ".join(sorted(entry_points(group=ENTRY_POINTS).names)) or "none"
+        raise view.error(f"no installed package registers a filter '{name}'; registered: {known}", "value")
+    return next(iter(found)).value
 
 
 def settings_for(view: View, context: FactoryContext, base: type) -> PythonSettings:
@@ -217,7 +236,11 @@ def guarded_network_class(settings: PythonSettings) -> type:
     members: dict[str, Any] = {}
     for hook in ("on_new_connection", "on_data", "on_write"):
         original = getattr(settings.kind, hook)
-        if original is not getattr(NetworkFilter, hook):
+        if original is getattr(NetworkFilter, hook):
+            continue
+        if inspect.iscoroutinefunction(original):
+            members[hook] = _async_network_hook(settings, hook, original)
+        else:
             members[hook] = _network_hook(settings, hook, original)
     return type(settings.kind.__name__, (settings.kind,), members)
 
@@ -233,6 +256,39 @@ def _network_hook(settings: PythonSettings, hook: str, original: Callable[..., i
             return STOP
 
     return guarded
+
+
+def _async_network_hook(settings: PythonSettings, hook: str, original: Callable[..., Any]) -> Callable[..., int]:
+    """The chain stops, and nothing further is read, until the coroutine returns.
+
+    Then the bytes go on, or those that it returns in their place; STOP keeps them.
+    """
+    if hook == "on_write":
+        raise TypeError(f"{settings.name}: on_write may not be async: what is written cannot wait")
+
+    async def run(self: NetworkFilter, data: bytes, end_stream: bool) -> None:
+        connection = self.connection
+        try:
+            outcome = await (original(self) if hook == "on_new_connection" else original(self, data, end_stream))
+        except Exception:
+            settings.failed(hook)
+            connection.close(CLOSE_NO_FLUSH, "python_filter_exception")
+            return
+        if connection.state != STATE_OPEN:
+            return
+        connection.read_disable(False)
+        if isinstance(outcome, bytes):
+            self.continue_reading(outcome, end_stream)
+        elif outcome != STOP:
+            self.continue_reading(data, end_stream)
+
+    @wraps(original)
+    def started(self: NetworkFilter, data: bytes = b"", end_stream: bool = False) -> int:
+        self.connection.read_disable(True)
+        self.connection.dispatcher.spawn(run(self, data, end_stream))
+        return STOP
+
+    return started
 
 
 class PythonNetworkFactory(NetworkFilterFactory):
@@ -259,7 +315,10 @@ class TerminalPythonNetworkFactory(PythonNetworkFactory):
 def create_network(config: View, context: FactoryContext) -> NetworkFilterFactory:
     settings = settings_for(config, context, NetworkFilter)
     terminal = bool(getattr(settings.kind, "is_terminal", False))
-    return TerminalPythonNetworkFactory(settings) if terminal else PythonNetworkFactory(settings)
+    try:
+        return TerminalPythonNetworkFactory(settings) if terminal else PythonNetworkFactory(settings)
+    except TypeError as error:
+        raise config.error(str(error), "value") from None
 
 
 # --- listener ---
@@ -308,3 +367,41 @@ class PythonListenerFactory(ListenerFilterFactory):
 @LISTENER_FILTERS.register("outrider.filters.listener.python", TYPE_URL)
 def create_listener(config: View, context: FactoryContext) -> ListenerFilterFactory:
     return PythonListenerFactory(settings_for(config, context, ListenerFilter))
+
+
+# --- UDP ---
+
+
+class PythonUdpFactory(UdpListenerFilterFactory):
+    """Makes the user's UDP listener filter for each socket."""
+
+    def __init__(self, settings: PythonSettings) -> None:
+        self.settings = settings
+        self.kind = guarded_udp_class(settings)
+
+    def create(self) -> UdpListenerFilter:
+        try:
+            made: UdpListenerFilter = self.kind(self.settings.config)
+        except Exception:
+            self.settings.failed("__init__")
+            return UdpListenerFilter()
+        return made
+
+
+def guarded_udp_class(settings: PythonSettings) -> type:
+    """A subclass whose `on_data` drops the datagram instead of raising."""
+    original: Callable[..., bool] = settings.kind.on_data  # type: ignore[attr-defined]
+
+    def on_data(self: UdpListenerFilter, data: bytes, peer: Peer) -> bool:
+        try:
+            return original(self, data, peer)
+        except Exception:
+            settings.failed("on_data")
+            return False
+
+    return type(settings.kind.__name__, (settings.kind,), {"on_data": on_data})
+
+
+@UDP_LISTENER_FILTERS.register("outrider.filters.udp_listener.python", TYPE_URL)
+def create_udp(config: View, context: FactoryContext) -> UdpListenerFilterFactory:
+    return PythonUdpFactory(settings_for(config, context, UdpListenerFilter))
