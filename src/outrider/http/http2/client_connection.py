@@ -128,8 +128,8 @@ class Http2ClientConnection(ClientConnection):
         if flood is not None:
             engine.flood = None
             raise flood
-        if not self.session.wants_read and not self.session.wants_write and self.connection.state == STATE_OPEN:
-            # GOAWAY with nothing left to do, or an error that the library found.
+        if self.session.goaways_sent > engine.goaways and self.connection.state == STATE_OPEN:
+            # The library has found an error, and ended the session.
             self.callbacks.on_go_away(True)
 
     def flush(self) -> None:

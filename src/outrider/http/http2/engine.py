@@ -108,7 +108,7 @@ class Http2Engine(ConnectionCallbacks):
         self._active: int = 0
         self._resets: int = 0
         self._dropped: int = 0
-        # What `pending_send_bytes`, `outbound_frames_active` and `outbound_control_frames_active` hold of this connection.
+        # What the gauges of waiting bytes and frames hold of this connection.
         self._pending: int = 0
         self._waiting_frames: int = 0
         self._waiting_control: int = 0
