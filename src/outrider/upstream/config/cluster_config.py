@@ -149,6 +149,8 @@ class ClusterConfig:
         config.wait_for_warm_on_init = view.flag("wait_for_warm_on_init", True)
         # Only clusters that learn hosts from traffic clean up; the others do not, and Envoy ignores the field, too.
         view.accept("cleanup_interval")
+        # Envoy takes any value and does nothing: what is reported is for `load_stats_config` and its server to say.
+        view.accept("lrs_server")
         config.metadata = read_metadata(view.message("metadata"))
         return config
 
