@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from outrider.network.listen_socket import BindError, ListenSocket
 from outrider.server import messages
+from outrider.server.drain_control import DrainControl
 from outrider.server.listener_link import WorkerListenerLink, send_listener, static_sockets
-from outrider.server.listener_manager import STOP_DELAY_S, MainListeners
+from outrider.server.listener_manager import MainListeners
 from outrider.server.listener_manager_stats import ListenerManagerStats
 from outrider.server.load_reporting import MainLoads
 from outrider.server.memory import allocated_bytes, data_bytes, resident_bytes
@@ -83,9 +84,7 @@ class MainProcess(SupervisorOwner):
             self.discovery.load_reporter.source = MainLoads(self)
         self.listeners.workers = WorkerListenerLink(self)
         self.start_s = time.monotonic()
-        # Numbers of listeners that were told to drain, and of those that were stopped.
-        self.draining: list[int] = []
-        self.stopped: list[int] = []
+        self.drains = DrainControl(plan.info, listeners, self.supervisor)
         self.connections: dict[int, int] = {}
         self.exit_code = 0
         # Requests are served.
@@ -252,8 +251,8 @@ class MainProcess(SupervisorOwner):
             "clusters": clusters,
             "hosts": hosts,
             "relay": self.discovery.relay.snapshot(),
-            "draining": self.draining,
-            "stopped": self.stopped,
+            "draining": self.drains.draining,
+            "stopped": self.drains.stopped,
         }
 
     def on_worker_lost(self, index: int) -> None:
@@ -379,38 +378,6 @@ class MainProcess(SupervisorOwner):
     def fail_health_check(self, failed: bool) -> None:
         self.plan.info.health_check_failed = failed
         self.supervisor.broadcast(messages.HEALTH, failed)
-
-    def drain_listeners(self, graceful: bool, inbound_only: bool, skip_exit: bool) -> None:
-        """`/drain_listeners`: stop at once, after the drain time (graceful), or never (skip_exit)."""
-        numbers = [
-            entry.number
-            for entry in self.listeners.all_active()
-            if not entry.stopped and (entry.inbound or not inbound_only)
-        ]
-        if graceful or skip_exit:
-            self._start_drain(numbers, inbound_only)
-            if not skip_exit:
-                asyncio.get_running_loop().call_later(
-                    self.plan.info.drain_time_s, self._stop_listeners, inbound_only
-                )
-            return
-        self._stop_listeners(inbound_only)
-
-    def _start_drain(self, numbers: list[int], inbound_only: bool) -> None:
-        info = self.plan.info
-        if not inbound_only and not info.draining:
-            info.draining = True
-            info.drain_started = time.monotonic()
-            self.supervisor.broadcast(messages.SERVER_DRAIN, info.drain_started)
-        self.draining += [number for number in numbers if number not in self.draining]
-        self.supervisor.broadcast(messages.DRAIN, numbers)
-
-    def _stop_listeners(self, inbound_only: bool) -> None:
-        numbers = self.listeners.stop(inbound_only)
-        self.stopped += numbers
-        self.supervisor.broadcast(messages.STOP_LISTENERS, numbers)
-        # A loop that polls a socket while it is shut down sees errors: let the workers stop first.
-        asyncio.get_running_loop().call_later(STOP_DELAY_S, self.listeners.shut_down, numbers)
 
     def unready_targets(self) -> list[tuple[str, list[str]]]:
         """What initialization still waits for (`/init_dump`)."""

@@ -47,6 +47,8 @@ class WorkerListeners:
         self.listeners: dict[int, Listener] = {}
         # By the number of the entry that has replaced them: what an update in place has dropped.
         self._dropped: dict[int, tuple[Listener, ListenerConfig, list[FilterChain]]] = {}
+        # Numbers that were told to drain, perhaps before the listener came.
+        self._draining: set[int] = set()
         # Tells whether new listeners are to leave connections alone for now (overload).
         self.is_paused: Callable[[], bool] | None = None
         self._waiting: deque[Coroutine[Any, Any, None]] = deque()
@@ -118,6 +120,8 @@ class WorkerListeners:
             _log.exception("cannot build listener '%s'", view.text("name"))
             close_descriptors(descriptors)
             return
+        if number in self._draining:
+            entry.drain.start()
         opened: Opened = [
             (address_of(plain), socket.socket(fileno=descriptor), backlog)
             for (plain, backlog), descriptor in zip(addresses, descriptors, strict=True)
@@ -173,6 +177,7 @@ class WorkerListeners:
 
     def drain(self, numbers: list[int]) -> None:
         """Ask the connections of these listeners to go away."""
+        self._draining.update(numbers)
         for number in numbers:
             entry = self.entries.get(number)
             if entry is not None:

@@ -70,7 +70,7 @@ class MainState(AdminState):
         self.main.fail_health_check(failed)
 
     def drain_listeners(self, graceful: bool, inbound_only: bool, skip_exit: bool) -> None:
-        self.main.drain_listeners(graceful, inbound_only, skip_exit)
+        self.main.drains.drain(graceful, inbound_only, skip_exit)
 
     def reopen_logs(self) -> None:
         self.main.reopen_logs()
