@@ -87,7 +87,7 @@ class ScopeDiscovery(SubscriptionCallbacks):
         if manager is None:
             self.start()
             return
-        target = InitTarget(f"SRDS {self.name}", self.start)
+        target = InitTarget("ConfigSubscriptionCommonBase init target 'SRDS'", self.start)
         if self.answered:
             target.is_ready = True
         else:

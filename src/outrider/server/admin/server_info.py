@@ -18,7 +18,7 @@ def node_message(state: AdminState) -> Any:
 
 def _target_kind(target: str) -> str:
     """As Envoy tells targets that several managers may wait for from those of one."""
-    return "target" if target.startswith(("LDS", "RTDS", "VHDS")) else "shared target"
+    return "target" if target.startswith(("ConfigSubscriptionCommonBase", "LDS", "RTDS", "VHDS")) else "shared target"
 
 
 class InfoHandlers:
