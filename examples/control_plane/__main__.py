@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import yaml
+from examples.control_plane.resources import WILDCARD_TYPES
 from examples.control_plane.server import ControlPlane
 from examples.control_plane.snapshot import SnapshotCache
 
@@ -50,7 +51,8 @@ def main() -> int:
     server = ControlPlane(cache)
     server.start(arguments.listen)
     logging.info("serving %s at %s", arguments.folder, arguments.listen)
-    served: dict[str, list[dict[str, object]]] = {}
+    # Who asks for all clusters or listeners is told when there are none, too: proxies wait for that word.
+    served: dict[str, list[dict[str, object]]] = {each: [] for each in WILDCARD_TYPES}
     seen: object = None
     try:
         while True:
@@ -61,7 +63,7 @@ def main() -> int:
                     found = read_folder(arguments.folder)
                     # A type whose last resource went away is served as empty.
                     version = cache.set_all({**{each: [] for each in served}, **found})
-                    served = found
+                    served = {**dict.fromkeys(WILDCARD_TYPES, []), **found}
                     logging.info("version %s: %d resources", version, sum(map(len, found.values())))
                 except (ValueError, ConfigError) as error:
                     logging.error("kept as it was: %s", error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,11 @@ from examples.control_plane.snapshot import SnapshotCache, make
 
 from outrider.config import api
 from outrider.config.errors import ConfigError
+from tests.support.control_plane import Recorder
+from tests.support.ports import free_port
+from tests.support.proxy_process import ProxyProcess, ask_admin, child_environment
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "control_plane"
 
 
 def cluster(name: str, timeout: str = "1s") -> dict[str, Any]:
@@ -137,3 +144,33 @@ def test_a_folder(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("nothing: here\n")
     with pytest.raises(ValueError, match=r"c\.yaml"):
         read_folder(tmp_path)
+
+
+@pytest.mark.integration
+def test_the_example_as_its_comment_says(tmp_path: Path) -> None:
+    """The files as they are, with other ports; the text is changed while the proxy runs."""
+    serving, admin, plane = free_port(), free_port(), free_port()
+    ports = {"10000": serving, "9901": admin, "18000": plane}
+
+    def with_ports(path: Path) -> str:
+        text = path.read_text()
+        for old, new in ports.items():
+            text = text.replace(f"port_value: {old}", f"port_value: {new}")
+        return text
+
+    folder = tmp_path / "hello"
+    folder.mkdir()
+    resources = folder / "hello.yaml"
+    resources.write_text(with_ports(EXAMPLE / "hello" / "hello.yaml"))
+    command = [sys.executable, "-m", "examples.control_plane", "--listen", f"127.0.0.1:{plane}", str(folder)]
+    server = subprocess.Popen(command, cwd=EXAMPLE.parents[1], env=child_environment(), stderr=subprocess.DEVNULL)
+    proxy = ProxyProcess("outrider", with_ports(EXAMPLE / "bootstrap.yaml"), admin, tmp_path)
+    try:
+        proxy.wait_ready()
+        Recorder.wait_for(lambda: ask_admin(serving, "/").body == "hello\n")
+        resources.write_text(resources.read_text().replace("hello\\n", "changed\\n"))
+        Recorder.wait_for(lambda: ask_admin(serving, "/").body == "changed\n")
+    finally:
+        proxy.stop()
+        server.terminate()
+        server.wait(10)
