@@ -40,6 +40,16 @@ POLICIES = [
 ]
 ROUTED = hosts([("/route", "custom_response", f"{{'@type': {FILTERS}custom_response.v3.CustomResponse, {replaced(('404', 'response_code_details: r, body: {inline_string: by route}'))[1:-1]}}}")])
 ROUTED[0]["routes"].insert(0, {"match": {"prefix": "/dead"}, "route": {"cluster": "dead"}})
+REDIRECTED = [
+    {"name": "all", "domains": ["test"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "up"}}]},
+    {"name": "other", "domains": ["other.test"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "second"}}]},
+]
+
+
+def redirects(*pairs: tuple[str, str]) -> Json:
+    return http_filter("custom_response", "CustomResponse", replaced(*pairs).replace("local_response_policy.v3.LocalResponsePolicy", "redirect_policy.v3.RedirectPolicy"))
+
+
 TAGS = "ip_tags: [{ip_tag_name: local, ip_list: [{address_prefix: 127.0.0.0, prefix_len: 8}]}, {ip_tag_name: all, ip_list: [{address_prefix: 0.0.0.0, prefix_len: 0}]}, {ip_tag_name: none, ip_list: [{address_prefix: 10.0.0.0, prefix_len: 8}]}]"
 
 
@@ -54,6 +64,7 @@ PLAIN = bootstrap(
             http("missing", filters=[credential(name="empty")], log=LOG),
             http("allowed", filters=[credential(name="empty", more=", allow_request_without_credential: true")], log=LOG),
             http("custom", ROUTED, filters=[http_filter("custom_response", "CustomResponse", replaced(*POLICIES))], log=LOG),
+            http("redirected", REDIRECTED, filters=[redirects(("404", "uri: 'http://other.test/page?x=1', status_code: 299, response_headers_to_add: [{header: {key: x-custom, value: '1'}}], request_headers_to_add: [{header: {key: x-asked, value: '1'}}]"), ("500", "redirect_action: {host_redirect: other.test, path_redirect: /action}"), ("501", "uri: 'http://none.test/'"))], log=LOG),
             http("admission", filters=[http_filter("admission_control", "AdmissionControl", "{success_criteria: {}, rps_threshold: {default_value: 1000, runtime_key: k}}")], log=LOG),
             http("admission_http", filters=[http_filter("admission_control", "AdmissionControl", "{success_criteria: {http_criteria: {http_success_status: [{start: 200, end: 201}]}}, rps_threshold: {default_value: 1000, runtime_key: k}}")], log=LOG),
             http("admission_off", filters=[http_filter("admission_control", "AdmissionControl", "{success_criteria: {}, enabled: {default_value: false, runtime_key: e}}")], log=LOG),
@@ -64,7 +75,7 @@ PLAIN = bootstrap(
             http("tagged_more", filters=tagging(TAGS + ", ip_tag_header: {header: x-net, action: APPEND_IF_EXISTS_OR_ADD}"), log=LOG),
             http("tagged_none", filters=tagging("ip_tags: [{ip_tag_name: none, ip_list: [{address_prefix: 10.0.0.0, prefix_len: 8}]}], ip_tag_header: {header: x-net, action: SANITIZE}"), log=LOG),
         ],
-        [cluster("up"), cluster("dead", "<<refused:a>>")],
+        [cluster("up"), cluster("second"), cluster("dead", "<<refused:a>>")],
     )
 SECRETS = """
 - {name: token, generic_secret: {secret: {inline_string: s3cret}}}
@@ -94,6 +105,10 @@ CASES = [
     Case("custom_local", get("/dead"), 503, listener="custom", log=False),
     Case("custom_route", get("/route"), 404, listener="custom", answers=status("404 Not Found")),
     Case("custom_head", b"HEAD /p HTTP/1.1\r\nhost: test\r\n\r\n", 499, listener="custom", answers=status("404 Not Found"), to_head=True),
+    *[
+        Case(f"redirected_{code}", get("/p"), code if code == 501 else 299 if code == 404 else 500, listener="redirected", answers_by={"up": status(f"{code} X"), "second": [[answer("200 OK", ("x-second", "1"), body=b"second")]]}, logs=1, log=False, upstream_sorted=True, ignore_stats=["rq_time"])
+        for code in (404, 500, 501)
+    ],
     Case("admitted", get("/"), listener="admission", expect_stats=["http.admission.admission_control.rq_success"]),
     Case("admitted_failure", get("/"), 503, listener="admission", answers=status("503 No"), expect_stats=["http.admission.admission_control.rq_failure"]),
     Case("admitted_404", get("/"), 404, listener="admission", answers=status("404 No")),
