@@ -63,7 +63,7 @@ def main() -> int:
                     found = read_folder(arguments.folder)
                     # A type whose last resource went away is served as empty.
                     version = cache.set_all({**{each: [] for each in served}, **found})
-                    served = {**dict.fromkeys(WILDCARD_TYPES, []), **found}
+                    served = {**{each: [] for each in WILDCARD_TYPES}, **found}
                     logging.info("version %s: %d resources", version, sum(map(len, found.values())))
                 except (ValueError, ConfigError) as error:
                     logging.error("kept as it was: %s", error)
