@@ -10,12 +10,14 @@ from outrider.config.errors import ConfigError
 from outrider.config.init_manager import InitManager
 from outrider.config.subscription import CONNECTION_FAILURE, FETCH_TIMEOUT, UPDATE_REJECTED
 from outrider.config.support import SupportPolicy
+from outrider.extensions.all_extensions import load_extensions
 from outrider.factory_context import FactoryContext
 from outrider.http.conn_manager_settings import RouteProvider, RouteUpdateWaiter
 from outrider.router.config.route import Route
 from outrider.router.route_source import create_route_provider
 from outrider.router.vhds import VirtualHostDiscovery
 from outrider.server.admin.config_tracker import ROUTES, ConfigTracker
+from outrider.upstream.cluster_manager import ClusterManager
 from tests.router.config.support import make_context, request, stream_info, view_of
 from tests.support.subscriptions import FakeSubscription, FakeSubscriptions, missing, resource
 
@@ -155,6 +157,28 @@ def test_shared_until_the_last_user_leaves() -> None:
     assert subscription.closed
     again = provider(context)
     assert len(subscriptions.made) == 3 and routed(again) == ""
+
+
+def test_what_routes_have_begun_ends_with_them() -> None:
+    load_extensions()
+    subscriptions = FakeSubscriptions()
+    context = context_of(subscriptions)
+    context.cluster_manager = ClusterManager()
+    provider(context)
+    tree = table(200)
+    per_route = {"@type": "type.googleapis.com/envoy.extensions.filters.http.on_demand.v3.PerRouteConfig", "odcds": {"source": {"ads": {}}}}
+    tree["virtual_hosts"][0]["typed_per_filter_config"] = {"on_demand": per_route}
+    routes = subscriptions.made[0]
+    routes.send(tree)
+    [clusters] = subscriptions.of("Cluster")
+    routes.send({**tree, "ignore_port_in_host_matching": True})
+    assert not clusters.closed
+    routes.send(table(200))
+    assert clusters.closed
+    routes.send(tree)
+    for callback in context.on_close:
+        callback()
+    assert not subscriptions.of("Cluster")
 
 
 def test_listener_waits() -> None:

@@ -59,6 +59,14 @@ def check_node(context: FactoryContext, who: str, view: View) -> None:
         )
 
 
+def run_all(callbacks: list[Callable[[], None]]) -> None:
+    """Call each once, and forget them."""
+    taken = list(callbacks)
+    callbacks.clear()
+    for callback in taken:
+        callback()
+
+
 class _Release:
     """One user's end, for `FactoryContext.on_close`."""
 
@@ -166,6 +174,8 @@ class DiscoveredResource(SubscriptionCallbacks):
         if self._untrack is not None:
             self._untrack()
         self.on_released()
+        # What was built here may have begun things of its own.
+        run_all(self.context.on_close)
         self.scope.close()
 
     def on_released(self) -> None:

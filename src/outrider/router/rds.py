@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from outrider.config.discovered import DiscoveredResource, known_resources, pack, source_key, stamp
+from outrider.config.discovered import DiscoveredResource, known_resources, pack, run_all, source_key, stamp
 from outrider.config.subscription import Resource
 from outrider.router.config.route_config import RouteConfig
 from outrider.router.route_provider import DiscoveredRouteProvider, RouteHolder
@@ -41,6 +41,9 @@ class RouteDiscovery(DiscoveredResource):
         self.config_reload_time_ms: Gauge = scope.gauge("config_reload_time_ms", accumulate=False)
         self.update_empty: Counter = scope.counter("update_empty")
         self._next: RouteConfig | None = None
+        # What parts of the next table, and of that in force, want to be told at their end.
+        self._next_close: list[Callable[[], None]] = []
+        self._close: list[Callable[[], None]] = []
         self._next_hosts: VirtualHostDiscovery | None = None
         self.hosts: VirtualHostDiscovery | None = None
 
@@ -61,12 +64,14 @@ class RouteDiscovery(DiscoveredResource):
             hosts = None
         elif hosts is None or hosts.key != source_key(self.name, source):
             hosts = VirtualHostDiscovery(self.context, source, self.name, self.stat_prefix, self)
+        run_all(self._next_close)
         try:
             if hosts is None:
-                self._next = RouteConfig.from_view(view, self.context, False)
+                self._next = RouteConfig.from_view(view, self.context.owned_by(self._next_close), False)
             else:
                 self._next = hosts.build(view, resource.packed)
         except Exception:
+            run_all(self._next_close)
             if hosts is not None and hosts is not self.hosts:
                 hosts.close()
             raise
@@ -81,6 +86,9 @@ class RouteDiscovery(DiscoveredResource):
         self.holder.on_demand_hosts = self.hosts.waiters if self.hosts is not None else None
         self.put_in_force(self._next)
         self._next = None
+        before = self._close
+        self._close, self._next_close = self._next_close, []
+        run_all(before)
         if old is not None and old is not self.hosts:
             old.close()
         if self.hosts is not None:
@@ -108,6 +116,8 @@ class RouteDiscovery(DiscoveredResource):
         stamp(entry.last_updated, self.updated)
 
     def on_released(self) -> None:
+        run_all(self._next_close)
+        run_all(self._close)
         if self.hosts is not None:
             self.hosts.close()
 

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from outrider.config import api
-from outrider.config.discovered import source_key
+from outrider.config.discovered import run_all, source_key
 from outrider.config.errors import ConfigError
 from outrider.config.subscription import CONNECTION_FAILURE, Resource, Subscription, SubscriptionCallbacks
 from outrider.config.view import View
@@ -36,7 +36,7 @@ class VirtualHostDiscovery(SubscriptionCallbacks):
         self, context: FactoryContext, source: View, name: str, stat_prefix: str, owner: RouteDiscovery
     ) -> None:
         """Raises ConfigError."""
-        self.context = context
+        self.context = context.owned_by([])
         self.name = name
         self.owner = owner
         self.key = source_key(name, source)
@@ -127,6 +127,7 @@ class VirtualHostDiscovery(SubscriptionCallbacks):
     def close(self) -> None:
         if self.subscription is not None:
             self.subscription.close()
+        run_all(self.context.on_close)
         self.scope.close()
         self.waiters.give_up()
 
