@@ -16,7 +16,7 @@ from tests.parity.harness.side import SideConfig
 from tests.support.http1_message import answer, get, post
 
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
-LOG = [file_log(LOG_FORMAT.rstrip("\n") + " md=%DYNAMIC_METADATA(envoy.filters.http.ext_authz)% shadow=%FILTER_STATE(envoy.filters.http.ext_authz.shadow:TYPED)% %FILTER_STATE(envoy.filters.http.ext_authz.shadow:PLAIN)%\n")]
+LOG = [file_log(LOG_FORMAT.rstrip("\n") + " md=%DYNAMIC_METADATA(envoy.filters.http.ext_authz)% shadow=%FILTER_STATE(envoy.filters.http.ext_authz.shadow:TYPED)% %FILTER_STATE(envoy.filters.http.ext_authz.shadow:PLAIN)% latency=%FILTER_STATE(envoy.filters.http.ext_authz:FIELD:latency_us)% sent=%FILTER_STATE(envoy.filters.http.ext_authz:FIELD:bytesSent)% received=%FILTER_STATE(envoy.filters.http.ext_authz:FIELD:bytesReceived)% plain=%FILTER_STATE(envoy.filters.http.ext_authz:PLAIN)%\n")]
 ROUTE = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
 NAME = "envoy.filters.http.ext_authz"
 HOSTS = f"""
@@ -65,6 +65,7 @@ GROUP = SideConfig(
             authz("no_metadata", ", enable_dynamic_metadata_ingestion: false"),
             authz("shadow", ", shadow_mode: true"),
             authz("shadow_off", ", shadow_mode: true, filter_enabled: {default_value: {numerator: 0}}, deny_at_disable: {runtime_key: k, default_value: true}"),
+            authz("facts", ", emit_filter_state_stats: true"),
             authz("clearing", ", clear_route_cache: true, clear_route_cache_headers: [X-Second]"),
             authz("timeout", ", grpc_service: {envoy_grpc: {cluster_name: auth}, timeout: 0.1s}"),
             authz("none", ", grpc_service: {envoy_grpc: {cluster_name: nope}}"),
@@ -86,7 +87,7 @@ def case(name: str, send: bytes, status: int | None, reply: str = "{}", listener
     return Case(
         name, send, status, listener=listener, grpc={CHECK: said(reply)},
         replace=[
-            (r"ext_authz_duration\":\d+", "duration"), (r"seconds: \d+\n", "seconds\n"), (r"nanos: \d+\n", "nanos\n"), (r' id: "\d+"', " id"),
+            (r"ext_authz_duration\":\d+", "duration"), (r"(latency|sent|received)=\d+", r"\1=number"), (r"seconds: \d+\n", "seconds\n"), (r"nanos: \d+\n", "nanos\n"), (r' id: "\d+"', " id"),
             (r"port_value: [3-6]\d{4}\n", "port\n"), (r"^grpc-timeout: \d+.$", "grpc-timeout"),
         ],
         ignore_stats=[r"^cluster\.auth\..*_time"], **more,
@@ -143,6 +144,8 @@ CASES = [
     case("blocked", get("/"), None, "{ok_response: {headers: [" + header("x-blocked", "1") + ", " + header("x-fine", "1") + "]}}", listener="ruled"),
     case("blocked_strictly", get("/"), None, "{ok_response: {headers: [" + header("x-blocked", "1") + ", " + header("x-fine", "1") + "]}}", listener="strict"),
     case("blocked_removal", get("/", "test", ("x-blocked", "1")), None, "{ok_response: {headers_to_remove: [x-blocked, x-keep]}}", listener="strict"),
+    case("call_facts", get("/"), 200, listener="facts"),
+    case("call_facts_denied", get("/"), 403, "{status: {code: 7}}", listener="facts"),
     case("shadow_denied", get("/"), None, "{status: {code: 7}}", listener="shadow"),
     case("shadow_allowed", get("/", "test", ("x-b0", "1")), 200, f"{{ok_response: {{headers: [{APPENDS}]}}, dynamic_metadata: {{a: 1}}}}", listener="shadow"),
     case("shadow_error", get("/"), 200, "{status: {code: 13}, error_response: {status: {code: BadGateway}}}", listener="shadow"),

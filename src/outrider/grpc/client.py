@@ -54,6 +54,9 @@ class GrpcUnaryCallbacks:
     def on_create_initial_metadata(self, headers: RequestHeaderMap) -> None:
         """The request headers, before they are sent."""
 
+    def on_wire_bytes(self, sent: int, received: int) -> None:
+        """Before the outcome: bytes of the call on the wire, headers included. Not told by `google_grpc`."""
+
     def on_success(self, message: bytes) -> None:
         """Status OK with one message."""
         raise NotImplementedError

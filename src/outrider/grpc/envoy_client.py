@@ -10,7 +10,8 @@ from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeader
 from outrider.data.header_names import CONTENT_TYPE, GRPC_MESSAGE, GRPC_STATUS, GRPC_TIMEOUT, TE
 from outrider.data.stream_info import StreamInfo
 from outrider.grpc.client import GrpcCall, GrpcClient, GrpcStream, GrpcStreamCallbacks, GrpcUnaryCallbacks
-from outrider.grpc.exchange import Exchange, ExchangeReader
+from outrider.grpc.exchange import Exchange
+from outrider.grpc.exchange_reader import ExchangeReader
 from outrider.grpc.framing import FrameError, FrameReader, frame, timeout_value
 
 if TYPE_CHECKING:
@@ -45,13 +46,16 @@ class EnvoyGrpcClient(GrpcClient):
 class StreamReader(ExchangeReader):
     """Reads a response: messages, and in the end a status."""
 
-    __slots__ = ("callbacks", "exchange", "frames")
+    __slots__ = ("callbacks", "exchange", "frames", "wire_sent", "wire_received")
 
     def __init__(self, service: EnvoyGrpcService, callbacks: GrpcStreamCallbacks) -> None:
         # None once the stream is over for its owner.
         self.callbacks: GrpcStreamCallbacks | None = callbacks
         self.exchange: Exchange | None = None
         self.frames = FrameReader(service.max_message_length)
+        # Once the stream is over.
+        self.wire_sent: int = 0
+        self.wire_received: int = 0
 
     def on_response_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
         callbacks = self.callbacks
@@ -121,8 +125,11 @@ class StreamReader(ExchangeReader):
     def drop(self) -> None:
         """Nobody is told of anything any more."""
         self.callbacks = None
-        if self.exchange is not None:
-            self.exchange.cancel()
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.cancel()
+            self.wire_sent = exchange.wire_sent
+            self.wire_received = exchange.wire_received
             self.exchange = None
 
 
@@ -193,12 +200,13 @@ class EnvoyGrpcStream(GrpcStream):
 class UnarySink(GrpcStreamCallbacks):
     """Makes one outcome of what a stream tells."""
 
-    __slots__ = ("callbacks", "message")
+    __slots__ = ("callbacks", "message", "reader")
 
     def __init__(self, callbacks: GrpcUnaryCallbacks) -> None:
         # None once it was told or cancelled.
         self.callbacks: GrpcUnaryCallbacks | None = callbacks
         self.message: bytes | None = None
+        self.reader: StreamReader | None = None
 
     def parent_stream_info(self) -> StreamInfo | None:
         return None if self.callbacks is None else self.callbacks.parent_stream_info()
@@ -215,6 +223,10 @@ class UnarySink(GrpcStreamCallbacks):
         self.callbacks = None
         if callbacks is None:
             return
+        reader = self.reader
+        self.reader = None
+        if reader is not None:
+            callbacks.on_wire_bytes(reader.wire_sent, reader.wire_received)
         if status != grpc_status.OK:
             callbacks.on_failure(status, message)
         elif self.message is None:
@@ -229,12 +241,14 @@ class EnvoyGrpcCall(GrpcCall):
     def __init__(self, service: EnvoyGrpcService, callbacks: GrpcUnaryCallbacks) -> None:
         self.sink = UnarySink(callbacks)
         self.stream = EnvoyGrpcStream(service, self.sink)
+        self.sink.reader = self.stream.reader
 
     def begin(self, service: str, method: str, message: bytes, timeout_ms: int) -> None:
         self.stream.open(service, method, timeout_ms, message)
 
     def cancel(self) -> None:
         self.sink.callbacks = None
+        self.sink.reader = None
         self.stream.reset()
 
     def __repr__(self) -> str:

@@ -10,8 +10,6 @@ import time
 from random import getrandbits
 from typing import TYPE_CHECKING, Final
 
-from mypy_extensions import mypyc_attr
-
 from outrider.data import grpc_status
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from outrider.data.header_names import (
@@ -24,6 +22,8 @@ from outrider.data.header_names import (
     X_FORWARDED_FOR,
 )
 from outrider.event.timer import Timer
+from outrider.grpc.exchange_reader import ExchangeReader
+from outrider.grpc.placement import Placement
 from outrider.http.codec import (
     RESET_CONNECTION_TIMEOUT,
     RESET_LOCAL,
@@ -40,8 +40,6 @@ from outrider.router.retry_state import RETRY_NO_LIMIT_EXCEEDED, RETRY_NO_OVERFL
 from outrider.router.shadow import local_address
 from outrider.upstream.conn_pool import PendingStream, PoolCallbacks
 from outrider.upstream.host import LOCAL_ORIGIN_CONNECT_FAILED, LOCAL_ORIGIN_CONNECT_SUCCESS, LOCAL_ORIGIN_TIMEOUT
-from outrider.upstream.load_balancer_context import LoadBalancerContext
-from outrider.upstream.priority_load import PriorityLoad
 
 if TYPE_CHECKING:
     from outrider.event.dispatcher import Dispatcher
@@ -68,64 +66,13 @@ _POOL_RESETS: Final[list[int]] = [
 ]
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
-class ExchangeReader:
-    """Takes the response. After `on_end_without_response` or `on_broken` nothing follows."""
-
-    def on_response_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> None:
-        raise NotImplementedError
-
-    def on_response_data(self, data: bytes, end_stream: bool) -> None:
-        raise NotImplementedError
-
-    def on_response_trailers(self, trailers: HeaderMap) -> None:
-        raise NotImplementedError
-
-    def on_no_response(self, status: int, message: str) -> None:
-        """The response has not begun and will not."""
-        raise NotImplementedError
-
-    def on_broken(self) -> None:
-        """The response has begun and will not end."""
-        raise NotImplementedError
-
-    def on_drained(self) -> None:
-        """There is room for messages again."""
-        raise NotImplementedError
-
-
-class Placement(LoadBalancerContext):
-    """What load balancers ask of an attempt that follows another one."""
-
-    __slots__ = ("retry", "headers")
-
-    def __init__(self, retry: RetryState | None, headers: RequestHeaderMap) -> None:
-        self.retry: RetryState | None = retry
-        self.headers = headers
-
-    def request_headers(self) -> RequestHeaderMap | None:
-        return self.headers
-
-    def host_selection_retry_count(self) -> int:
-        return 0 if self.retry is None else self.retry.policy.host_selection_max_attempts
-
-    def should_select_another_host(self, host: Host) -> bool:
-        return self.retry is not None and self.retry.should_select_another_host(host)
-
-    def determine_priority_load(self, load: PriorityLoad) -> PriorityLoad:
-        retry = self.retry
-        if retry is None or retry.retry_priority is None:
-            return load
-        return retry.retry_priority.determine_priority_load(load)
-
-
 class Exchange(PoolCallbacks):
     """One request and its response."""
 
     __slots__ = (
         "service", "dispatcher", "headers", "timeout_ms", "reader", "cluster", "host", "encoder", "pending", "retry",
         "attempts", "kept", "kept_size", "ended", "had_upstream", "response_started", "grpc_deferred", "canary",
-        "timer", "per_try_timer", "retry_timer", "complete_ns", "blocked", "over",
+        "timer", "per_try_timer", "retry_timer", "complete_ns", "blocked", "over", "wire_sent", "wire_received",
     )  # fmt: skip
 
     def __init__(
@@ -157,6 +104,9 @@ class Exchange(PoolCallbacks):
         self.complete_ns: int = 0
         self.blocked: bool = False
         self.over: bool = False
+        # Bytes of the last attempt, once it is over.
+        self.wire_sent: int = 0
+        self.wire_received: int = 0
 
     # --- the request ---
 
@@ -368,6 +318,7 @@ class Exchange(PoolCallbacks):
         self.reader.on_response_trailers(trailers)
 
     def on_reset_stream(self, reason: int, details: str) -> None:
+        self._take_bytes()
         self.encoder = None
         if self.over:
             return
@@ -401,6 +352,7 @@ class Exchange(PoolCallbacks):
             zone = self.service.zone
             if zone and host is not None:
                 stats.record_zone_time(elapsed_ms, zone, host.locality.zone)
+            self._take_bytes()
             self.encoder = None
         # An early answer: what is left of the request has no taker, and the stream is reset.
         self._finish()
@@ -448,6 +400,7 @@ class Exchange(PoolCallbacks):
         if self.per_try_timer is not None:
             self.per_try_timer.disarm()
         self.blocked = False
+        self._take_bytes()
         encoder = self.encoder
         self.encoder = None
         pending = self.pending
@@ -456,6 +409,12 @@ class Exchange(PoolCallbacks):
             pending.cancel()
         if encoder is not None:
             encoder.reset_stream(RESET_LOCAL)
+
+    def _take_bytes(self) -> None:
+        encoder = self.encoder
+        if encoder is not None:
+            self.wire_sent = encoder.wire_bytes_sent
+            self.wire_received = encoder.wire_bytes_received
 
     def _arm_per_try(self) -> None:
         policy = self.service.retry_policy

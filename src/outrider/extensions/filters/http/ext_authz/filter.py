@@ -14,6 +14,7 @@ from outrider.data.response_flag import UNAUTHORIZED_EXTERNAL_SERVICE
 from outrider.data.stream_info import StreamInfo
 from outrider.extensions.filters.http.ext_authz import mutations, shadow
 from outrider.extensions.filters.http.ext_authz.answer import DENIED, ERROR, AuthzAnswer, Fields
+from outrider.extensions.filters.http.ext_authz.call_facts import CallFacts, keep_call
 from outrider.extensions.filters.http.ext_authz.check_request import http_check
 from outrider.extensions.filters.http.ext_authz.grpc_service import (
     METHOD,
@@ -90,6 +91,11 @@ class _GrpcAnswer(GrpcUnaryCallbacks):
     def parent_stream_info(self) -> StreamInfo | None:
         return self.owner.manager.stream_info
 
+    def on_wire_bytes(self, sent: int, received: int) -> None:
+        if self.owner.facts is not None:
+            self.owner.facts.sent = sent
+            self.owner.facts.received = received
+
     def on_success(self, message: bytes) -> None:
         self.owner.on_answer(read_answer(message))
 
@@ -107,7 +113,7 @@ _REFUSED: Final = 4
 
 class AuthzFilter(HttpFilter):
     __slots__ = (
-        "config", "route", "body", "state", "http_call", "grpc_call", "starting", "asked_ns", "answer",
+        "config", "route", "body", "state", "http_call", "grpc_call", "starting", "asked_ns", "answer", "facts",
     )  # fmt: skip
 
     def __init__(self, config: AuthzConfig) -> None:
@@ -121,6 +127,8 @@ class AuthzFilter(HttpFilter):
         self.asked_ns = 0
         # What allowed the request; its fields for the client are still to be sent.
         self.answer: AuthzAnswer | None = None
+        # `emit_filter_state_stats`: what logs may tell of the call.
+        self.facts: CallFacts | None = None
 
     def decode_headers(self, headers: RequestHeaderMap, end_stream: bool) -> int:
         config = self.config
@@ -190,6 +198,8 @@ class AuthzFilter(HttpFilter):
         if route is not None and (route.http is not None or route.grpc is not None):
             http = route.http
             grpc = route.grpc
+        if self.config.keeps_call:
+            self.facts = keep_call(self.manager.stream_info, self.config_name)
         self.starting = True
         if grpc is not None:
             self._ask_grpc(grpc, headers, body if with_body else None, partial)
@@ -231,6 +241,8 @@ class AuthzFilter(HttpFilter):
         headers = self.manager.request_headers
         if headers is None or self.state != _CALLING:
             return
+        if self.facts is not None:
+            self.facts.latency_us = (self.manager.dispatcher.monotonic_ns() - self.asked_ns) // 1000
         self._take_metadata(answer)
         if answer.verdict == ERROR:
             self._on_error(answer, headers)

@@ -93,7 +93,7 @@ class AuthzConfig:
         "http", "grpc", "check", "client", "stats", "body", "failure_mode_allow", "failure_header",
         "clear_route_cache", "clearing_headers", "status_on_error", "enabled", "enabled_metadata", "deny_at_disable",
         "runtime_key", "runtime", "charge", "clusters", "validate", "rules", "take_metadata", "max_denied_body",
-        "shadow",
+        "shadow", "keeps_call",
     )  # fmt: skip
 
     def __init__(self, view: View, context: FactoryContext) -> None:
@@ -151,6 +151,7 @@ class AuthzConfig:
         # 0: no limit.
         self.max_denied_body = view.integer("max_denied_response_body_bytes")
         self.shadow = view.flag("shadow_mode")
+        self.keeps_call = view.flag("emit_filter_state_stats")
         if not view.flag("emit_client_span", True):
             # No spans are made for calls.
             view.accept("emit_client_span")
