@@ -378,3 +378,38 @@ def test_a_wrong_source_ends_the_start(tmp_path: Path, scene: Start) -> None:
     with pytest.raises(ProxyFailed) as caught:
         one.start()
     assert "paths must refer to an existing path in the system" in str(caught.value)
+
+
+def test_the_inline_form(scene: Start) -> None:
+    one = scene("GRPC", concurrency=0)
+    port, other = free_port(), free_port()
+    basics(one, port)
+    one.start()
+    with Traffic(port) as traffic:
+        one.plane.update(ENDPOINTS, assignment("web", one.ports[1]))
+        assert wait_for(lambda: traffic.seen.get(str(one.ports[1]), 0) > 5)
+        one.plane.update(CLUSTER, static_cluster("late", one.ports[2]))
+        one.plane.update(LISTENER, listener("late", other, route_config("inline", "late")))
+        assert wait_for(lambda: one.get(other) == f"200 {one.ports[2]}")
+        one.plane.update(LISTENER, listener("main", port, "routes", per_connection_buffer_limit_bytes=40_000))
+        one.plane.remove(LISTENER, "late")
+        assert wait_for(lambda: one.get(other) == "ConnectionRefusedError")
+    assert traffic.failures == []
+
+
+def test_drained_by_hand(scene: Start) -> None:
+    one = scene("GRPC", arguments=("--drain-strategy", "immediate"))
+    port = free_port()
+    basics(one, port)
+    one.start()
+    with socket.create_connection(("127.0.0.1", port)) as kept:
+        kept.settimeout(5)
+        one.admin("/drain_listeners?graceful&skip_exit", "POST")
+        kept.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert b"connection: close" in kept.recv(4000).lower()
+    one.admin("/drain_listeners", "POST")
+    assert wait_for(lambda: one.get(port) == "ConnectionRefusedError")
+    assert one.stat("listener_manager.listener_stopped") == 1
+    # A listener that comes back with another configuration serves again.
+    one.plane.update(LISTENER, listener("main", port, "routes", stat_prefix="again"))
+    assert wait_for(lambda: one.get(port) == f"200 {one.ports[0]}")

@@ -103,6 +103,7 @@ class BootstrapSettings:
         # Of `xdstp://` authorities.
         self.config_sources: list[View] = view.messages("config_sources")
         self.default_config_source: View | None = view.message("default_config_source")
+        self.node_context_params: list[str] = view.texts("node_context_params")
         cluster_manager = view.message("cluster_manager")
         self.local_cluster_name: str = (
             cluster_manager.text("local_cluster_name") if cluster_manager is not None else ""

@@ -52,6 +52,7 @@ class MainDiscovery:
             context, settings.ads_config, settings.node, options.reject_unknown_dynamic_fields, clusters.is_primary,
             config_sources=settings.config_sources, default_config_source=settings.default_config_source,
             ignore_unknown_dynamic=options.ignore_unknown_dynamic_fields,
+            node_context_params=settings.node_context_params,
         )  # fmt: skip
         self.relay = RelaySubscriptions(self.sources)
         context.subscriptions = self.relay
