@@ -40,6 +40,7 @@ HOT = [
     "http/filter_manager.py",
     "http/route.py",
     "http/active_stream.py",
+    "http/connect_udp.py",
     "http/conn_manager.py",
     "http/conn_manager_settings.py",
     "http/conn_manager_stats.py",

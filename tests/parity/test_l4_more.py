@@ -108,7 +108,7 @@ GROUP = SideConfig(
             tcp("on_data", "{cluster: up, upstream_connect_mode: ON_DOWNSTREAM_DATA, max_early_data_bytes: 65536}"),
             tcp("on_tls", "{cluster: up, upstream_connect_mode: ON_DOWNSTREAM_TLS_HANDSHAKE, max_early_data_bytes: 65536}"),
             tcp("early", "{cluster: up, max_early_data_bytes: 4}"),
-            http("term", TERMINATE, options="{http2_protocol_options: {allow_connect: true}, upgrade_configs: [{upgrade_type: CONNECT}]}", log=[file_log(TERM_LOG)]),
+            http("term", TERMINATE, options="{http2_protocol_options: {allow_connect: true}, upgrade_configs: [{upgrade_type: CONNECT}, {upgrade_type: CONNECT-UDP}]}", log=[file_log(TERM_LOG)]),
             chains("tree", TREE, True),
             chains("tree_miss", TREE_MISS, True),
             chains("tree_miss_all", TREE_MISS),
@@ -132,6 +132,7 @@ bootstrap_extensions:
     )
 )  # fmt: skip
 
+UDP_UPGRADE = [("upgrade", "connect-udp"), ("connection", "upgrade"), ("capsule-protocol", "?1")]
 TUNNEL_ANSWERS = [[EchoTunnel()]]
 # Ends of tunnels are seen by the other connection when they are seen.
 LOOSE = [r"upstream_cx_close_notify", r"tx_reset", r"rx_reset", r"http\.term", r"listener\.127.*term", r"_destroy"]
@@ -145,9 +146,10 @@ CASES = [
     Case("tunnel_client_resets", [get(), Contains(b"first"), Abort()], None, listener="connect_h2", responses=0, answers=[[answer(body=b"first"), Hang()]], logs=2, ignore_stats=LOOSE, log=False),
     Case("tunnel_dead", [0.05], None, listener="tunnel_dead", responses=0, to_end=True, logs=1),
     Case("tunnel_refused", [0.05], None, listener="tunnel_refused", responses=0, answers=[[answer(status=503)]], to_end=True, logs=1, ignore_stats=["_close_notify"]),
-    Case("on_data", [0.2, get(), Contains(b"ok"), ShutdownWrite()], listener="on_data", to_end=True, logs=1),
-    Case("on_tls_without_tls", [get(), Contains(b"ok"), ShutdownWrite()], listener="on_tls", to_end=True, logs=1),
+    Case("on_data", [0.2, get(), Contains(b"ok"), ShutdownWrite()], listener="on_data", to_end=True, logs=1, ignore_stats=["flow_control"]),
+    Case("on_tls_without_tls", [get(), Contains(b"ok"), ShutdownWrite()], listener="on_tls", to_end=True, logs=1, ignore_stats=["early_data"]),
     Case("early", [get(), Contains(b"ok"), ShutdownWrite()], listener="early", to_end=True, logs=1, ignore_stats=["early_data", "flow_control"]),
+    Case("connect_udp_bad_path", get("/foo", "test", *UDP_UPGRADE), 404, listener="term", ignore_stats=LOOSE),
     Case("tree", [get(), Contains(b"ok"), ShutdownWrite()], listener="tree", to_end=True, logs=1, expect=["chain=one"]),
     Case("tree_miss", [get(), Contains(b"ok"), ShutdownWrite()], listener="tree_miss", to_end=True, logs=1, expect=["chain=rest"]),
     Case("tree_miss_all", [0.05], None, responses=0, listener="tree_miss_all", to_end=True, logs=0),

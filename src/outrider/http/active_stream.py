@@ -35,6 +35,7 @@ from outrider.http.codec import (
     ResponseEncoder,
 )
 from outrider.http.conn_manager_settings import HcmSettings, Rejection
+from outrider.http.connect_udp import CONNECT_UDP, target_authority
 from outrider.http.filter import LocalReplyModifier
 from outrider.http.filter_chain import HttpFilterChain
 from outrider.http.filter_manager import FilterManager
@@ -166,6 +167,13 @@ class ActiveStream(FilterManager):
             if rejection is not None:
                 self._reject(rejection)
                 return
+        if UPGRADE in single and single[UPGRADE].lower() == CONNECT_UDP:
+            # What is asked for is the target, not this proxy.
+            target = target_authority(path)
+            if not target:
+                self.send_local_reply(404, "The path is incorrect for CONNECT-UDP", "invalid_path")
+                return
+            headers.authority = target
         route = self._find_route()
         tracing = settings.tracing
         if tracing is not None and self.trace is None:

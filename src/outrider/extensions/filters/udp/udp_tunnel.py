@@ -80,6 +80,8 @@ class UdpTunnel(PoolCallbacks):
         self.host: Host | None = None
         self.open: bool = False
         self.closed: bool = False
+        # The stream takes no more for now: datagrams wait or are dropped as they do before there is a tunnel.
+        self.blocked: bool = False
         self._attempts: int = 0
         self._kept: list[bytes] = []
         self._kept_size: int = 0
@@ -221,11 +223,22 @@ class UdpTunnel(PoolCallbacks):
         self.session.upstream_stats.tunnel_success.inc()
         if self.session.proxy.settings.log_on_tunnel_connected:
             self.session.log(log_types.UDP_TUNNEL_UPSTREAM_CONNECTED)
+        self._send_kept()
+
+    def _send_kept(self) -> None:
         kept = self._kept
         self._kept = []
         self._kept_size = 0
         for data in kept:
             self.write(data)
+
+    def on_above_write_buffer_high_watermark(self) -> None:
+        self.blocked = True
+
+    def on_below_write_buffer_low_watermark(self) -> None:
+        self.blocked = False
+        if self.open and not self.closed:
+            self._send_kept()
 
     def _keep(self, key: str, headers: HeaderMap) -> None:
         info = self.session.info
@@ -260,7 +273,7 @@ class UdpTunnel(PoolCallbacks):
     def write(self, data: bytes) -> None:
         encoder = self.encoder
         stats = self.session.upstream_stats
-        if self.open and encoder is not None:
+        if self.open and encoder is not None and not self.blocked:
             encoder.encode_data(data, False)
             return
         settings = self.settings
