@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from outrider.config import api
 from outrider.config.errors import ConfigError
+from outrider.xds.node import node_context
 from outrider.xds.xdstp import glob_of, normal_name, parse_xdstp
 from tests.xds.fakes import ENDPOINT, Scene, assignment, delta_response, pack, response, wrapper
 
@@ -15,7 +19,7 @@ def test_parts() -> None:
     name = parse_xdstp(f"xdstp://auth/{ENDPOINT}/folder/one%20two?b=2&a=1%26#fragment")
     assert (name.authority, name.type_name, name.identifier) == ("auth", ENDPOINT, "folder/one two")
     assert name.parameters == {"a": "1&", "b": "2"}
-    assert str(name) == f"xdstp://auth/{ENDPOINT}/folder/one%20two?a=1%26&b=2"
+    assert str(name) == f"xdstp://auth/{ENDPOINT}/folder/one two?a=1%26&b=2"
     assert not name.is_glob
     assert parse_xdstp(f"xdstp:///{ENDPOINT}/*").is_glob
 
@@ -64,3 +68,23 @@ def test_a_glob_gets_all_of_its_folder(delta: bool) -> None:
         scene.answer(response(ENDPOINT, "v", "n", *(pack(each) for each in wrappers)))
         assert memory.states == [([NAME, NAME + "2"], "v")]
     assert other_memory.states == [] and other_memory.deltas == []
+
+
+def test_collections_carry_what_is_chosen_of_the_node() -> None:
+    node: Any = api.new("envoy.config.core.v3.Node")
+    node.id = "n1"
+    node.locality.zone = "z"
+    node.metadata.fields["team"].string_value = "t"
+    node.metadata.fields["n"].number_value = 1
+    node.user_agent_build_version.version.major_number = 1
+    names = ["id", "locality.zone", "metadata", "user_agent_build_version.version", "no such thing"]
+    scene = Scene()
+    scene.mux.context_params = node_context(node, names)
+    subscription, _ = scene.subscribe(ENDPOINT)
+    subscription.start([f"xdstp://a/{ENDPOINT}/f/*?b=2&xds.node.id=mine", f"xdstp://a/{ENDPOINT}/f/one"])
+    scene.mux.start()
+    assert list(scene.requests()[0].resource_names) == [
+        f"xdstp://a/{ENDPOINT}/f/*?b=2&xds.node.id=mine&xds.node.locality.zone=z&xds.node.metadata.n=1"
+        '&xds.node.metadata.team="t"&xds.node.user_agent_build_version.version=1.0.0',
+        f"xdstp://a/{ENDPOINT}/f/one",
+    ]

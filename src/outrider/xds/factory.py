@@ -23,7 +23,7 @@ from outrider.xds.load_reports import LoadReporter
 from outrider.xds.mux import Mux
 from outrider.xds.mux_delta import DeltaMux
 from outrider.xds.mux_state import StateMux
-from outrider.xds.node import full_node
+from outrider.xds.node import full_node, node_context
 from outrider.xds.resource import DynamicPolicy
 from outrider.xds.source import ApiSource, FileSource, initial_fetch_s
 from outrider.xds.subscription_stats import ControlPlaneStats, SubscriptionStats
@@ -61,6 +61,7 @@ class XdsSubscriptions(SubscriptionFactory):
         config_sources: Sequence[View] = (),
         default_config_source: View | None = None,
         ignore_unknown_dynamic: bool = False,
+        node_context_params: Sequence[str] = (),
     ) -> None:
         """`node`: what goes into requests. `is_primary_cluster`: whether a name is that of a static cluster that is not
         itself discovered (EDS); None = any cluster known by now. `config_sources`, `default_config_source`: those of
@@ -70,6 +71,7 @@ class XdsSubscriptions(SubscriptionFactory):
         self.policy = DynamicPolicy(reject_unknown_dynamic, ignore_unknown_dynamic, unknown)
         # Serialized once. The extensions have been registered by now.
         self.node: bytes = full_node(node).SerializeToString(deterministic=True) if node is not None else b""
+        self.context_params = node_context(node, node_context_params) if node is not None else {}
         self._is_primary = is_primary_cluster
         self._make_client = make_client
         self._watches: FileWatches | None = None
@@ -192,6 +194,7 @@ class XdsSubscriptions(SubscriptionFactory):
         else:
             mux = StateMux(dispatcher, self.policy, self.node, source.node_once)
             method = which.stream
+        mux.context_params = self.context_params
         mux.validators = [CONFIG_VALIDATORS.create(each, self.context) for each in source.validators]
         streams = [
             ConfigStream(

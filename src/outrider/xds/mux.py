@@ -20,6 +20,7 @@ from outrider.xds.resource import ResourceDecoder
 from outrider.xds.transport.failover import FailoverStream
 from outrider.xds.transport.grpc_stream import ConfigStream, StreamUser
 from outrider.xds.validators import ConfigValidator
+from outrider.xds.xdstp import normal_name
 
 if TYPE_CHECKING:
     from outrider.event.dispatcher import Dispatcher
@@ -90,6 +91,8 @@ class Mux(StreamUser):
         self.stream: ConfigStream | FailoverStream | None = None
         self.decoders: dict[str, ResourceDecoder] = {}
         self.validators: list[ConfigValidator] = []
+        # Parameters of the node that names of collections get.
+        self.context_params: dict[str, str] = {}
         self._pauses: dict[str, int] = {}
         self._node_sent = False
         self._generation = 0
@@ -126,6 +129,10 @@ class Mux(StreamUser):
         self._decoding = None
         if self.stream is not None:
             self.stream.close()
+
+    def named(self, names: Iterable[str]) -> frozenset[str]:
+        """Names in the form in which they are sent. Raises ConfigError."""
+        return frozenset(normal_name(name, self.context_params) for name in names)
 
     def validate(self, type_name: str, resources: list[Resource], names: set[str]) -> None:
         """Have the validators look at an update: what is in it, and the names there would be. Raises ConfigError."""

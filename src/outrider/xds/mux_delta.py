@@ -20,7 +20,7 @@ from outrider.config.view import View
 from outrider.xds.delta_state import DeltaState
 from outrider.xds.mux import WILDCARD, Decoding, Mux, Ttl, Watch, WatchUser, set_error, shown
 from outrider.xds.resource import Entry
-from outrider.xds.xdstp import glob_of, normal_name
+from outrider.xds.xdstp import glob_of
 
 if TYPE_CHECKING:
     from outrider.event.dispatcher import Dispatcher
@@ -112,7 +112,7 @@ class DeltaMux(Mux):
 
     def update_watch(self, watch: Watch, names: Iterable[str]) -> None:
         kind = self.types[watch.type_name]
-        added, removed = kind.change(watch, frozenset(normal_name(name) for name in names))
+        added, removed = kind.change(watch, self.named(names))
         if kind.type_name == VIRTUAL_HOST:
             # These are names of route configurations, not of resources: the request says none.
             added, removed = [], []

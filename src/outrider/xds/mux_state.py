@@ -58,7 +58,7 @@ class StateMux(Mux):
         self._errors: dict[str, ConfigError] = {}
 
     def add_watch(self, type_name: str, names: Iterable[str], user: WatchUser) -> Watch:
-        watch = Watch(type_name, frozenset(normal_name(name) for name in names), user)
+        watch = Watch(type_name, self.named(names), user)
         state = self.types.get(type_name)
         if state is None:
             self.decoder(type_name)
@@ -74,7 +74,7 @@ class StateMux(Mux):
             watches.remove(watch)
             self.queue(watch.type_name)
             watches.insert(0, watch)
-        watch.names = frozenset(normal_name(name) for name in names)
+        watch.names = self.named(names)
         if watches[0] is not watch:
             watches.remove(watch)
             watches.insert(0, watch)

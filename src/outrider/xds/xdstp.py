@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from outrider.config.errors import ConfigError
 
 SCHEME: Final = "xdstp://"
-# What stands for itself in an id and in a parameter.
-_IN_ID: Final = "/:@!$&'()*+,;=-._~"
-_IN_PARAMETER: Final = "-._~:/*!$'(),;@"
+# What is escaped beside control characters and what is not ASCII.
+_IN_AUTHORITY: Final = "%/?#"
+_IN_ID: Final = "%:?#[]"
+_IN_PARAMETER: Final = "%#[]&="
 
 
 class XdstpName:
@@ -29,11 +30,10 @@ class XdstpName:
         self.parameters = dict(parameters)
 
     def __str__(self) -> str:
-        path = f"{SCHEME}{quote(self.authority, safe=_IN_ID)}/{self.type_name}/{quote(self.identifier, safe=_IN_ID)}"
-        pairs = [
-            f"{quote(key, safe=_IN_PARAMETER)}={quote(value, safe=_IN_PARAMETER)}"
-            for key, value in sorted(self.parameters.items())
-        ]
+        path = f"{SCHEME}{_escaped(self.authority, _IN_AUTHORITY)}/{self.type_name}/{_escaped(self.identifier, _IN_ID)}"
+        pairs = sorted(
+            f"{_escaped(key, _IN_PARAMETER)}={_escaped(value, _IN_PARAMETER)}" for key, value in self.parameters.items()
+        )
         return f"{path}?{'&'.join(pairs)}" if pairs else path
 
     @property
@@ -69,9 +69,23 @@ def parse_xdstp(name: str) -> XdstpName:
     return XdstpName(unquote(authority), type_name, unquote(identifier) if second else "", parameters)
 
 
-def normal_name(name: str) -> str:
-    """The form in which names are sent and compared: of `xdstp://` ones, parameters sorted. Raises ConfigError."""
-    return str(parse_xdstp(name)) if is_xdstp(name) else name
+def _escaped(text: str, reserved: str) -> str:
+    return "".join(
+        chr(byte) if 0x20 <= byte < 0x7E and chr(byte) not in reserved else f"%{byte:02X}" for byte in text.encode()
+    )
+
+
+def normal_name(name: str, context: Mapping[str, str] | None = None) -> str:
+    """The form in which names are sent and compared: of `xdstp://` ones, parameters sorted. Raises ConfigError.
+
+    `context`: parameters that collections get beside their own (`node_context_params`).
+    """
+    if not is_xdstp(name):
+        return name
+    parsed = parse_xdstp(name)
+    if context and parsed.is_glob:
+        parsed.parameters = {**context, **parsed.parameters}
+    return str(parsed)
 
 
 def glob_of(name: str) -> str | None:
