@@ -2,7 +2,8 @@
 
 abi.py       numbers of the ABI, and how lists of pairs travel
 vm.py        one virtual machine: memory, calls into it, what must wait until they are over
-host.py      the functions that modules import
+host.py      the functions that modules import: logs, streams, headers, buffers
+host_services.py   those for shared data, calls, metrics
 wasi.py      the few of the system's that they import beside
 context.py   contexts: the plugin's own, and the base of those of streams
 calls.py     HTTP and gRPC calls of plugins

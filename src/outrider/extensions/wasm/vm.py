@@ -29,7 +29,7 @@ class WasmVm:
             import wasmtime
         except ImportError:
             raise WasmFailure("the Python package 'wasmtime' is not installed") from None
-        from outrider.extensions.wasm.host import define_host
+        from outrider.extensions.wasm.host_services import define_all
         from outrider.extensions.wasm.wasi import define_wasi
 
         self.environment = environment
@@ -52,7 +52,7 @@ class WasmVm:
             module = _module(code)
             linker = wasmtime.Linker(self._store.engine)
             define_wasi(linker, self._store, self)
-            define_host(linker, self, module)
+            define_all(linker, self, module)
             instance = linker.instantiate(self._store, module)
             exports = instance.exports(self._store)
             self.memory: Any = exports["memory"]

@@ -73,7 +73,9 @@ class RedirectPolicy:
         else:
             parts = urlsplit(view.text("uri"))
             if not parts.scheme or not parts.netloc:
-                raise view.error("Invalid uri specified for redirection for custom response: " + view.text("uri"), "uri")
+                raise view.error(
+                    f"Invalid uri specified for redirection for custom response: {view.text('uri')}", "uri"
+                )
             self.host = parts.netloc.encode()
             self.path = (parts.path or "/").encode() + (b"?" + parts.query.encode() if parts.query else b"")
         # 0: that of the response which is replaced.

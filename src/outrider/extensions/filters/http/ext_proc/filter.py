@@ -16,6 +16,8 @@ from outrider.data.grpc_status import OK
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from outrider.data.header_names import CONTENT_LENGTH
 from outrider.extensions.attributes import Activation
+from outrider.extensions.filters.http.ext_proc.answers import ends_body, extend_timeout, override_mode, was_last
+from outrider.extensions.filters.http.ext_proc.callbacks import ImmediateHeaders, ProcessorCallbacks
 from outrider.extensions.filters.http.ext_proc.closing import ClosingStream
 from outrider.extensions.filters.http.ext_proc.direction import (
     BUFFERED,
@@ -24,7 +26,6 @@ from outrider.extensions.filters.http.ext_proc.direction import (
     FULL_DUPLEX,
     HEADERS,
     IDLE,
-    NONE,
     PARTIAL_BODY,
     STREAMED,
     STREAMED_BODY,
@@ -34,11 +35,10 @@ from outrider.extensions.filters.http.ext_proc.direction import (
 from outrider.extensions.filters.http.ext_proc.messages import (
     RESPONSE,
     MutationRejected,
-    apply_headers,
     fill_attributes,
     new_request,
 )
-from outrider.grpc.client import GrpcClient, GrpcStream, GrpcStreamCallbacks
+from outrider.grpc.client import GrpcClient, GrpcStream
 from outrider.http.filter import (
     DATA_CONTINUE,
     DATA_STOP_AND_BUFFER,
@@ -49,7 +49,6 @@ from outrider.http.filter import (
     TRAILERS_CONTINUE,
     TRAILERS_STOP,
     HttpFilter,
-    LocalReplyModifier,
 )
 
 if TYPE_CHECKING:
@@ -61,50 +60,6 @@ _SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
 _METHOD: Final = "Process"
 _TIMEOUT_STATUS: Final = 504
 _DEFAULT_STATUS: Final = 200
-
-
-class _Callbacks(GrpcStreamCallbacks):
-    """Of the stream to the processor; knows the filter until it is destroyed."""
-
-    def __init__(self, owner: ExtProcFilter, extra: list[tuple[bytes, bytes]]) -> None:
-        self.filter: ExtProcFilter | None = owner
-        self.extra = extra
-        self.closing: ClosingStream | None = None
-        # The other side has said something, so an end is its own.
-        self.heard = False
-
-    def on_initial_metadata(self, headers: HeaderMap) -> None:
-        self.heard = True
-
-    def on_trailing_metadata(self, trailers: HeaderMap) -> None:
-        self.heard = self.heard or len(trailers.names()) > 0
-
-    def on_create_initial_metadata(self, headers: RequestHeaderMap) -> None:
-        for name, value in self.extra:
-            headers.set(name, value)
-
-    def on_message(self, message: bytes) -> None:
-        if self.filter is not None:
-            self.filter.on_bytes(message)
-
-    def on_remote_close(self, status: int, message: str) -> None:
-        if self.closing is not None:
-            self.closing.over()
-        if self.filter is not None:
-            self.filter.on_remote_close(status, f"{message}{{via_upstream}}" if self.heard else message)
-
-
-class _Immediate(LocalReplyModifier):
-    def __init__(self, mutation: Any, settings: ExtProcSettings) -> None:
-        self.mutation = mutation
-        self.settings = settings
-
-    def modify(self, headers: ResponseHeaderMap) -> None:
-        rejected = self.settings.stats.rejected_header_mutations
-        try:
-            apply_headers(self.mutation, headers, False, self.settings.rules, rejected)
-        except MutationRejected as error:
-            _log.error("Immediate response mutations failed with %s", error)
 
 
 class ExtProcFilter(HttpFilter):
@@ -123,7 +78,7 @@ class ExtProcFilter(HttpFilter):
         self.failure_mode_allow = settings.failure_mode_allow
         self.client: GrpcClient | None = settings.client
         self.stream: GrpcStream | None = None
-        self.callbacks: _Callbacks | None = None
+        self.callbacks: ProcessorCallbacks | None = None
         self.exchange: HttpExchange | None = None
 
     # --- routes ---
@@ -169,7 +124,7 @@ class ExtProcFilter(HttpFilter):
         if self.stream is not None or self.client is None:
             return True
         settings = self.settings
-        callbacks = _Callbacks(self, [] if self.overrides is None else self.overrides.metadata)
+        callbacks = ProcessorCallbacks(self, [] if self.overrides is None else self.overrides.metadata)
         self.callbacks = callbacks
         stream = self.client.start(_SERVICE, _METHOD, callbacks)
         if stream is None or self.done:
@@ -397,12 +352,12 @@ class ExtProcFilter(HttpFilter):
         if self.settings.observability or self.done:
             return
         if answer.HasField("override_message_timeout"):
-            self._extend(answer.override_message_timeout)
+            extend_timeout(self.settings, self.decoding, self.encoding, answer.override_message_timeout)
             return
-        self._override_mode(answer)
+        override_mode(self.settings, self.decoding, self.encoding, answer)
         kind = answer.WhichOneof("response")
         side = self.encoding if kind is not None and kind.startswith("response_") else self.decoding
-        last = self._ends_body(side, kind, answer)
+        last = ends_body(side, kind, answer)
         stats = self.settings.stats
         try:
             self._apply(side, kind, answer)
@@ -422,7 +377,7 @@ class ExtProcFilter(HttpFilter):
             self._answer_error(self.settings.status_on_error, str(error))
             return
         stats.stream_msgs_received.inc()
-        if self.stream is not None and self._was_last(kind, last):
+        if self.stream is not None and was_last(self.decoding, self.encoding, kind, last):
             self._close_gracefully()
 
     def _apply(self, side: Direction, kind: str | None, answer: Any) -> None:
@@ -453,57 +408,6 @@ class ExtProcFilter(HttpFilter):
         for name, values in json_format.MessageToDict(answer.dynamic_metadata).items():
             if name in taken and isinstance(values, dict):
                 self.manager.stream_info.set_metadata(name, values)
-
-    def _extend(self, duration: Any) -> None:
-        stats = self.settings.stats
-        timeout_ms = duration.seconds * 1000 + duration.nanos // 1_000_000
-        if not 1 <= timeout_ms <= self.settings.max_timeout_ms:
-            stats.override_message_timeout_ignored.inc()
-            return
-        extended = self.decoding.extend(timeout_ms)
-        extended = self.encoding.extend(timeout_ms) or extended
-        counter = stats.override_message_timeout_received if extended else stats.override_message_timeout_ignored
-        counter.inc()
-
-    def _override_mode(self, answer: Any) -> None:
-        settings = self.settings
-        if not settings.allow_override or settings.early_body or not answer.HasField("mode_override"):
-            return
-        mode = settings.mode
-        if FULL_DUPLEX in (mode.request_body, mode.response_body):
-            return
-        if self.decoding.waiting != HEADERS and self.encoding.waiting != HEADERS:
-            return
-        wanted = mode.overridden(answer.mode_override)
-        if settings.allowed_modes and not any(wanted.same_choice(each) for each in settings.allowed_modes):
-            return
-        self.decoding.set_mode(wanted)
-        self.encoding.set_mode(wanted)
-
-    def _ends_body(self, side: Direction, kind: str | None, answer: Any) -> bool:
-        if kind not in ("request_body", "response_body"):
-            return False
-        if side.body_mode == STREAMED:
-            return bool(side.queue) and side.queue[0][1]
-        if side.body_mode == FULL_DUPLEX:
-            return bool(getattr(answer, kind).response.body_mutation.streamed_response.end_of_stream)
-        return False
-
-    def _was_last(self, kind: str | None, last_body: bool) -> bool:
-        """Whether the processor has nothing more to say."""
-        decoding, encoding = self.decoding, self.encoding
-        if kind == "request_headers":
-            quiet = decoding.no_body or (decoding.body_mode == NONE and not decoding.send_trailers)
-            return quiet and encoding.nothing_to_process()
-        if kind == "request_body":
-            return last_body and encoding.nothing_to_process()
-        if kind == "request_trailers":
-            return encoding.nothing_to_process()
-        if kind == "response_headers":
-            return encoding.no_body or (encoding.body_mode == NONE and not encoding.send_trailers)
-        if kind == "response_body":
-            return last_body
-        return kind == "response_trailers"
 
     # --- ends ---
 
@@ -577,7 +481,7 @@ class ExtProcFilter(HttpFilter):
         if not 200 <= status < 600:
             status = _DEFAULT_STATUS
         grpc = immediate.grpc_status.status if immediate.HasField("grpc_status") else -1
-        modifier = _Immediate(immediate.headers, self.settings) if immediate.HasField("headers") else None
+        modifier = ImmediateHeaders(immediate.headers, self.settings) if immediate.HasField("headers") else None
         self.answered = True
         self.settings.stats.immediate_responses_sent.inc()
         body = immediate.body if isinstance(immediate.body, str) else immediate.body.decode("utf-8", "surrogateescape")
