@@ -11,7 +11,7 @@ from tests.router.support.playbook import World
 @pytest.mark.parametrize(
     ("duration", "maximum", "offset", "asked", "expected", "told"),
     [
-        (-1, -1, -1, None, -1, None), (200, -1, -1, None, 200, None), (0, -1, -1, b"1S", 0, b"1S"),
+        (-1, -1, -1, None, -1, None), (200, -1, -1, None, 200, b"200m"), (0, -1, -1, b"1S", 0, b"1S"),
         (-1, 300, 50, b"10S", 250, b"250m"), (-1, 300, -1, b"100m", 100, b"100m"),
         (-1, 0, -1, b"10S", 10_000, b"10000m"),
         (-1, 300, 500, b"10S", 1, b"0m"), (200, 300, 50, None, 200, b"200m"), (200, 300, 50, b"bad", 200, b"200m"),
@@ -25,11 +25,19 @@ def test_stream_duration(
     route.max_stream_duration_ms = duration
     route.grpc_timeout_header_max_ms = maximum
     route.grpc_timeout_header_offset_ms = offset
-    headers = RequestHeaderMap()
+    headers = RequestHeaderMap({b"content-type": b"application/grpc"})
     if asked is not None:
         headers.set(b"grpc-timeout", asked)
     assert route.stream_duration(headers, 700) == expected
     assert headers.get(b"grpc-timeout") == told
+
+
+def test_only_grpc_is_told() -> None:
+    route = World().route
+    route.grpc_timeout_header_max_ms = 300
+    headers = RequestHeaderMap({b"content-type": b"text/plain", b"grpc-timeout": b"10S"})
+    assert route.stream_duration(headers, 0) == 300
+    assert headers.get(b"grpc-timeout") == b"10S"
 
 
 def test_a_bound_on_grpc_timeouts_is_the_newer_kind_of_timeout() -> None:

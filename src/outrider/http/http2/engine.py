@@ -1,4 +1,4 @@
-"""What both HTTP/2 codecs share: the session and its limits, flushing, keep-alive pings.
+"""What both HTTP/2 codecs share: the session and its limits, flushing, faults.
 
 Bytes are written once per dispatch, or at once outside of one. Source: Envoy's `Http2::ConnectionImpl` and
 `ProtocolConstraints`.
@@ -6,7 +6,6 @@ Bytes are written once per dispatch, or at once outside of one. Source: Envoy's 
 
 from __future__ import annotations
 
-import random
 from typing import Final
 
 from outrider.event.timer import Timer, TimerOwner
@@ -17,6 +16,7 @@ from outrider.http.codec import (
     CodecProtocolError,
     FloodError,
 )
+from outrider.http.http2.keepalive import KeepAlive
 from outrider.http.http2.settings import Http2Settings
 from outrider.http.http2.stats import Http2Stats
 from outrider.native.http2_error import (
@@ -36,34 +36,16 @@ from outrider.native.http2_error import (
 )
 from outrider.native.load_http2 import Http2Session
 from outrider.network.connection import STATE_OPEN, Connection
-from outrider.network.filter import CLOSE_NO_FLUSH, EVENT_CONNECTED, ConnectionCallbacks
+from outrider.network.filter import EVENT_CONNECTED, ConnectionCallbacks
 
 # Whose fault a refused frame is: a stream too many, a malformed message, anything else.
 FAULT_OF_NOBODY: Final = 0
 FAULT_OF_STREAM: Final = 1
 FAULT_OF_CONNECTION: Final = 2
 
-_TIMER_PING: Final = 0
-_TIMER_ACK: Final = 1
-_PING_DATA: Final = b"outrider"
 # Frames that wait for the socket are looked at closely only when this many have been sent since it was last empty.
 _FEW_FRAMES: Final = 200
 _FLOODS: Final = (ERROR_EMPTY_FRAMES, ERROR_PRIORITY_FRAMES, ERROR_WINDOW_UPDATES, ERROR_FLOOD)
-
-
-class _Timers(TimerOwner):
-    """Receives the engine's timers."""
-
-    __slots__ = ("engine",)
-
-    def __init__(self, engine: Http2Engine) -> None:
-        self.engine = engine
-
-    def on_timer(self, kind: int) -> None:
-        if kind == _TIMER_PING:
-            self.engine.send_keepalive()
-        else:
-            self.engine.on_keepalive_timeout()
 
 
 class Http2Engine(ConnectionCallbacks):
@@ -119,28 +101,20 @@ class Http2Engine(ConnectionCallbacks):
         self._frame_check: int = min(_FEW_FRAMES, settings.max_outbound_frames, settings.max_outbound_control_frames)
         # Of complete responses that wait for the peer's window.
         self._flush_timers: dict[int, Timer] = {}
-        self._timers: _Timers | None = None
-        self._ping_timer: Timer | None = None
-        self._ack_timer: Timer | None = None
-        self._last_received_ms: int = 0
+        self.keepalive: KeepAlive | None = None
         stats.nghttp2_connections.inc()
         connection.add_callbacks(self)
         self.session.submit_settings(settings.entries(server))
         self.session.set_connection_window(settings.initial_connection_window_size)
         if settings.keepalive_timeout_ms > 0:
-            self._timers = _Timers(self)
-            self._ping_timer = connection.dispatcher.timer(self._timers, _TIMER_PING)
-            self._ack_timer = connection.dispatcher.timer(self._timers, _TIMER_ACK)
-            self._arm_ping()
-            if settings.keepalive_idle_ms > 0:
-                self._last_received_ms = connection.dispatcher.clock.now_ms()
+            self.keepalive = KeepAlive(self)
 
     # --- bytes ---
 
     def feed(self, data: bytes) -> None:
         """Raises CodecProtocolError when the connection must be closed."""
-        if self.settings.keepalive_idle_ms > 0:
-            self._last_received_ms = self.connection.dispatcher.clock.now_ms()
+        if self.keepalive is not None:
+            self.keepalive.on_received()
         self.dispatching = True
         try:
             self.session.feed(data)
@@ -256,7 +230,8 @@ class Http2Engine(ConnectionCallbacks):
     def on_stream_opened(self) -> None:
         self._active += 1
         self.stats.streams_active.inc()
-        self._probe()
+        if self.keepalive is not None:
+            self.keepalive.probe()
 
     def on_stream_closed(self) -> None:
         if self._active > 0:
@@ -309,38 +284,9 @@ class Http2Engine(ConnectionCallbacks):
             if timer is not None:
                 timer.disarm()
 
-    # --- keep-alive ---
-
-    def _arm_ping(self) -> None:
-        interval = self.settings.keepalive_interval_ms
-        if interval > 0 and self._ping_timer is not None:
-            spread = self.settings.keepalive_jitter * interval / 100.0
-            self._ping_timer.arm(interval + int(spread * random.random()))
-
-    def send_keepalive(self) -> None:
-        """PING, and wait for its acknowledgement."""
-        timer = self._ack_timer
-        if timer is None or timer.armed or self.connection.state != STATE_OPEN:
-            return
-        self.session.ping(_PING_DATA)
-        timer.arm(self.settings.keepalive_timeout_ms)
-        self.flush()
-
-    def _probe(self) -> None:
-        """A connection that was silent for long is probed with its next stream."""
-        idle = self.settings.keepalive_idle_ms
-        if idle > 0 and self.connection.dispatcher.clock.now_ms() - self._last_received_ms > idle:
-            self.send_keepalive()
-
     def on_ping_ack(self) -> None:
-        timer = self._ack_timer
-        if timer is not None and timer.armed:
-            timer.disarm()
-            self._arm_ping()
-
-    def on_keepalive_timeout(self) -> None:
-        self.stats.keepalive_timeout.inc()
-        self.connection.close(CLOSE_NO_FLUSH, "http2_ping_timeout")
+        if self.keepalive is not None:
+            self.keepalive.on_ack()
 
     def on_event(self, event: int) -> None:
         if event == EVENT_CONNECTED:
@@ -353,11 +299,9 @@ class Http2Engine(ConnectionCallbacks):
         for flushing in self._flush_timers.values():
             flushing.disarm()
         self._flush_timers = {}
-        for timer in (self._ping_timer, self._ack_timer):
-            if timer is not None:
-                timer.disarm()
-        self._ping_timer = self._ack_timer = None
-        self._timers = None
+        if self.keepalive is not None:
+            self.keepalive.stop()
+            self.keepalive = None
 
 
 def reset_code(reason: int) -> int:
