@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import weakref
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
@@ -290,6 +291,17 @@ def test_http_call_needs_a_cluster_and_headers() -> None:
 def test_python_is_out_of_reach() -> None:
     stream = run("h:headers():add('x', tostring(python) .. tostring(package.loaded.python))")
     assert header(stream, "x") == b"nilnil"
+
+
+def test_streams_do_not_wait_for_the_collector_of_lua() -> None:
+    made = scene(request("h:headers():add('x', h:streamInfo():protocol()) kept = h:body()"))
+    gone: list[int] = []
+    for _ in range(20):
+        stream = made.stream(request_headers(), end=False)
+        weakref.finalize(stream, gone.append, 1)
+        stream.destroy_filters()
+        del stream
+    assert len(gone) == 20
 
 
 def test_wrong_scripts_are_refused() -> None:

@@ -212,7 +212,7 @@ class LuaFilter(HttpFilter):
         _log.error("script log: %s", problem)
         for handle in (self.request_handle, self.response_handle):
             if handle is not None:
-                handle.failed = True
+                handle.destroy()
         self.request_handle = None
         self.response_handle = None
 

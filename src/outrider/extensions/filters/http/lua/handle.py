@@ -128,6 +128,7 @@ class StreamHandle:
         self.state = RUNNING
         self.result = result
         self.result_kind = kind
+        owner = self.filter
         problem = self.script.advance(self.run)
         # Objects do not outlive a wait.
         self._headers = self._trailers = self._body = None
@@ -135,7 +136,7 @@ class StreamHandle:
             problem = "script performed an unexpected yield"
         if problem is not None:
             self.failed = True
-            self.filter.script_error(problem)
+            owner.script_error(problem)
 
     def take(self) -> object:
         """What the method that waited gives."""
@@ -151,6 +152,8 @@ class StreamHandle:
             self.call.cancel()
             self.call = None
         self._headers = self._trailers = self._body = None
+        # Lua frees its side when it collects; the stream must not wait for that.
+        del self.filter, self.manager, self.map, self.run
 
     def buffered(self) -> bytes | None:
         manager = self.manager
