@@ -6,11 +6,20 @@ Source: gRPC documentation, "gRPC over HTTP2", "Responses"; the codes themselves
 from __future__ import annotations
 
 from outrider.data import grpc_status as codes
+from outrider.data.header_map import ResponseHeaderMap
+from outrider.data.header_names import CONTENT_TYPE, GRPC_STATUS
 
 
 def is_grpc_content_type(value: bytes | None) -> bool:
     """Whether a request of this content type must get a gRPC response."""
     return value is not None and codes.is_grpc_content_type(value)
+
+
+def is_grpc_response(headers: ResponseHeaderMap, end_stream: bool) -> bool:
+    """Whether a response is gRPC; `end_stream`: it consists of these headers, which then hold the status."""
+    if end_stream:
+        return GRPC_STATUS in headers.single
+    return headers.status == 200 and is_grpc_content_type(headers.single.get(CONTENT_TYPE))
 
 
 def http_to_grpc_status(code: int) -> int:

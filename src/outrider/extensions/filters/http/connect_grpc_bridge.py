@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from outrider.data.grpc_status import SNAKE_NAMES, is_grpc_content_type, parse_status
+from outrider.data.grpc_status import SNAKE_NAMES, parse_status
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from outrider.data.header_names import (
     ACCEPT_ENCODING,
@@ -30,6 +30,7 @@ from outrider.http.filter import (
     HttpFilterFactory,
 )
 from outrider.http.filter_registry import HTTP_FILTERS
+from outrider.http.grpc_status import is_grpc_response
 
 if TYPE_CHECKING:
     from outrider.config.view import View
@@ -178,10 +179,7 @@ class ConnectBridgeFilter(HttpFilter):
         if not self.unary and not self.streaming:
             return HEADERS_CONTINUE
         content_type = headers.single.get(CONTENT_TYPE, b"")
-        if end_stream:
-            self.grpc_response = GRPC_STATUS in headers.single
-        else:
-            self.grpc_response = headers.status == 200 and is_grpc_content_type(content_type)
+        self.grpc_response = is_grpc_response(headers, end_stream)
         if not self.grpc_response:
             return HEADERS_CONTINUE
         subtype = content_type[len(_GRPC) :]

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Final
 from outrider.data.filter_state import FilterStateObject
 from outrider.data.grpc_status import is_grpc_content_type
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
-from outrider.data.header_names import CONTENT_TYPE, GRPC_STATUS
+from outrider.data.header_names import CONTENT_TYPE
 from outrider.extensions.filters.http.grpc_charge import GrpcCharger, MethodStats, service_and_method
 from outrider.extensions.filters.http.grpc_frames import FLAG_CONNECT_END, FrameCounter, FrameDecoder, FrameError
 from outrider.http.filter import DATA_CONTINUE, HEADERS_CONTINUE, TRAILERS_CONTINUE, HttpFilter, HttpFilterFactory
 from outrider.http.filter_registry import HTTP_FILTERS
+from outrider.http.grpc_status import is_grpc_response
 
 if TYPE_CHECKING:
     from outrider.config.view import View
@@ -142,10 +143,7 @@ class GrpcStatsFilter(HttpFilter):
 
     def encode_headers(self, headers: ResponseHeaderMap, end_stream: bool) -> int:
         content_type = headers.single.get(CONTENT_TYPE, b"")
-        if end_stream:
-            self.grpc_response = GRPC_STATUS in headers.single
-        else:
-            self.grpc_response = headers.status == 200 and is_grpc_content_type(content_type)
+        self.grpc_response = is_grpc_response(headers, end_stream)
         if self.stats is not None:
             if self.unary:
                 self.stats.charge(headers.status == 200)

@@ -9,7 +9,7 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Final
 
-from outrider.data.grpc_status import from_http_status, is_grpc_content_type
+from outrider.data.grpc_status import from_http_status
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from outrider.data.header_names import CONTENT_LENGTH, CONTENT_TYPE, GRPC_MESSAGE, GRPC_STATUS, TE
 from outrider.extensions.filters.http.grpc_charge import GrpcCharger, MethodStats
@@ -25,7 +25,7 @@ from outrider.http.filter import (
     HttpFilterFactory,
 )
 from outrider.http.filter_registry import HTTP_FILTERS
-from outrider.http.grpc_status import encode_grpc_message
+from outrider.http.grpc_status import encode_grpc_message, is_grpc_response
 
 if TYPE_CHECKING:
     from outrider.config.view import View
@@ -152,7 +152,7 @@ class GrpcWebFilter(HttpFilter):
             return HEADERS_CONTINUE
         if self.stats is not None:
             self.stats.charge_status(headers)
-        self.replaced = not _is_grpc_response(headers, end_stream) and not _is_web_response(headers)
+        self.replaced = not is_grpc_response(headers, end_stream) and not _is_web_response(headers)
         headers.remove(CONTENT_LENGTH)
         headers.set(CONTENT_TYPE, _TEXT_PROTO if self.text_response else _WEB_PROTO)
         if end_stream or not self.replaced:
@@ -207,12 +207,6 @@ class GrpcWebFilter(HttpFilter):
         headers.set(GRPC_MESSAGE, encode_grpc_message(body))
         headers.set(GRPC_STATUS, b"%d" % from_http_status(headers.status))
         headers.set(CONTENT_LENGTH, b"0")
-
-
-def _is_grpc_response(headers: ResponseHeaderMap, end_stream: bool) -> bool:
-    if end_stream:
-        return GRPC_STATUS in headers.single
-    return headers.status == 200 and is_grpc_content_type(headers.single.get(CONTENT_TYPE, b""))
 
 
 def _is_web_response(headers: ResponseHeaderMap) -> bool:

@@ -3,15 +3,15 @@
 - `filter.py`: the filter; `settings.py`: its configuration
 - `methods.py`, `http_rule.py`, `path_matcher.py`: which request is which method
 - `request.py`, `json_array.py`: JSON, path and query into messages
-- `response.py`, `json_writer.py`: messages into JSON
+- `response.py`, `json_writer.py`: messages into JSON; `rpc_status.py`: failures
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from outrider.extensions.filters.http.grpc_json_transcoder.filter import TranscoderFilter, TranscoderStats
-from outrider.extensions.filters.http.grpc_json_transcoder.settings import TranscoderSettings
+from outrider.extensions.filters.http.grpc_json_transcoder.filter import TranscoderFilter
+from outrider.extensions.filters.http.grpc_json_transcoder.settings import TranscoderSettings, TranscoderStats
 from outrider.http.filter import HttpFilter, HttpFilterFactory
 from outrider.http.filter_registry import HTTP_FILTERS, route_config
 

@@ -5,14 +5,8 @@ Source: Envoy documentation, "gRPC-JSON transcoder".
 
 from __future__ import annotations
 
-import base64
-import binascii
-from typing import Any, Final
-from urllib.parse import unquote_to_bytes
+from typing import Final
 
-from google.protobuf.message import DecodeError
-
-from outrider.config import api
 from outrider.data.grpc_status import INVALID_CODE, OK, is_grpc_content_type, parse_status, to_http_status
 from outrider.data.header_map import HeaderMap, RequestHeaderMap, ResponseHeaderMap
 from outrider.data.header_names import (
@@ -37,7 +31,8 @@ from outrider.extensions.filters.http.grpc_json_transcoder.response import (
     AnswerError,
     ResponseTranslator,
 )
-from outrider.extensions.filters.http.grpc_json_transcoder.settings import TranscoderSettings
+from outrider.extensions.filters.http.grpc_json_transcoder.rpc_status import STATUS_DETAILS, rpc_status
+from outrider.extensions.filters.http.grpc_json_transcoder.settings import TranscoderSettings, TranscoderStats
 from outrider.http.filter import (
     DATA_CONTINUE,
     DATA_STOP_NO_BUFFER,
@@ -46,8 +41,7 @@ from outrider.http.filter import (
     TRAILERS_CONTINUE,
     HttpFilter,
 )
-from outrider.stats.metrics import Gauge
-from outrider.stats.store import Scope
+from outrider.http.grpc_status import is_grpc_response
 
 _EARLY: Final = "early_grpc_json_transcode_failure"
 _FAILED: Final = "grpc_json_transcode_failure"
@@ -55,20 +49,9 @@ _GRPC: Final = b"application/grpc"
 _JSON: Final = b"application/json"
 _EVENTS: Final = b"text/event-stream"
 _ORIGINAL_METHOD: Final = b"x-envoy-original-method"
-_STATUS_DETAILS: Final = b"grpc-status-details-bin"
 # What gRPC servers send at most by default.
 _MAX_BODY_FRAME: Final = 4 * 1024 * 1024
 _LIMIT: Final = "because the transcoder's internal buffer size exceeds the configured limit."
-
-
-class TranscoderStats:
-    """Bytes that filters hold at the moment."""
-
-    __slots__ = ("request_bytes", "response_bytes")
-
-    def __init__(self, scope: Scope) -> None:
-        self.request_bytes: Gauge = scope.gauge("transcoder_request_buffer_bytes")
-        self.response_bytes: Gauge = scope.gauge("transcoder_response_buffer_bytes")
 
 
 class TranscoderFilter(HttpFilter):
@@ -235,7 +218,7 @@ class TranscoderFilter(HttpFilter):
         method = self.method
         if self.failed or method is None:
             return HEADERS_CONTINUE
-        if not _is_grpc_response(headers, end_stream):
+        if not is_grpc_response(headers, end_stream):
             self.failed = True
             return HEADERS_CONTINUE
         kind = _EVENTS if method.server_streaming and self.settings.style == STREAM_EVENTS else _JSON
@@ -356,7 +339,7 @@ class TranscoderFilter(HttpFilter):
         if status_class is None or self.has_body:
             return False
         twin = status_class()
-        twin.ParseFromString(_rpc_status(trailers, status))
+        twin.ParseFromString(rpc_status(trailers, status))
         try:
             text = self.settings.writer.write(twin)
         except (TypeError, ValueError):
@@ -364,7 +347,7 @@ class TranscoderFilter(HttpFilter):
             return False
         headers.status = to_http_status(status)
         if only:
-            for name in (GRPC_STATUS, GRPC_MESSAGE, _STATUS_DETAILS):
+            for name in (GRPC_STATUS, GRPC_MESSAGE, STATUS_DETAILS):
                 headers.remove(name)
         if self.manager.stream_info.protocol < HTTP2:
             headers.remove(TRAILER)
@@ -372,28 +355,3 @@ class TranscoderFilter(HttpFilter):
         headers.set(CONTENT_LENGTH, b"%d" % len(text))
         self._answer = [text]
         return True
-
-
-def _is_grpc_response(headers: ResponseHeaderMap, end_stream: bool) -> bool:
-    if end_stream:
-        return GRPC_STATUS in headers.single
-    return headers.status == 200 and is_grpc_content_type(headers.single.get(CONTENT_TYPE, b""))
-
-
-def _rpc_status(trailers: HeaderMap, status: int) -> bytes:
-    """A serialised google.rpc.Status: the upstream's own, or one made of its code and message."""
-    details = trailers.get(_STATUS_DETAILS)
-    if details is not None:
-        found: Any = api.new("google.rpc.Status")
-        try:
-            raw = base64.b64decode(details + b"=" * (-len(details) % 4), validate=True)
-            found.ParseFromString(raw)
-        except (binascii.Error, ValueError, DecodeError):
-            pass
-        else:
-            if raw:
-                return raw
-    made: Any = api.new("google.rpc.Status")
-    made.code = status
-    made.message = unquote_to_bytes(trailers.get(GRPC_MESSAGE) or b"").decode("utf-8", "replace")
-    return bytes(made.SerializeToString())

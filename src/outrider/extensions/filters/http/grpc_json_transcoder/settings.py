@@ -14,6 +14,8 @@ from outrider.extensions.filters.http.grpc_json_transcoder.path_matcher import (
 )
 from outrider.extensions.filters.http.grpc_json_transcoder.request import RequestOptions
 from outrider.extensions.filters.http.grpc_json_transcoder.response import STREAM_ARRAY, STREAM_EVENTS, STREAM_LINES
+from outrider.stats.metrics import Gauge
+from outrider.stats.store import Scope
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor_pool import DescriptorPool
@@ -26,6 +28,16 @@ _UNESCAPE: Final = {
     "ALL_CHARACTERS_EXCEPT_SLASH": UNESCAPE_EXCEPT_SLASH,
     "ALL_CHARACTERS": UNESCAPE_ALL,
 }
+
+
+class TranscoderStats:
+    """Bytes that filters hold at the moment."""
+
+    __slots__ = ("request_bytes", "response_bytes")
+
+    def __init__(self, scope: Scope) -> None:
+        self.request_bytes: Gauge = scope.gauge("transcoder_request_buffer_bytes")
+        self.response_bytes: Gauge = scope.gauge("transcoder_response_buffer_bytes")
 
 
 class TranscoderSettings:
