@@ -97,6 +97,7 @@ COLD = {
     "upstream/on_demand_clusters.py",
     "router/route_source.py",
     "router/scope.py",
+    "router/sliced_build.py",
     "router/scoped_routes.py",
     "router/vhds.py",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from outrider.config.errors import ConfigError
 from outrider.config.init_manager import InitManager
 from outrider.config.subscription import CONNECTION_FAILURE, FETCH_TIMEOUT, UPDATE_REJECTED
 from outrider.config.support import SupportPolicy
+from outrider.event.dispatcher import Dispatcher
 from outrider.extensions.all_extensions import load_extensions
 from outrider.factory_context import FactoryContext
 from outrider.http.conn_manager_settings import RouteProvider, RouteUpdateWaiter
@@ -157,6 +159,55 @@ def test_shared_until_the_last_user_leaves() -> None:
     assert subscription.closed
     again = provider(context)
     assert len(subscriptions.made) == 3 and routed(again) == ""
+
+
+def test_large_tables_are_built_while_requests_are_served() -> None:
+    asyncio.run(_built_in_slices())
+
+
+async def _built_in_slices() -> None:
+    subscriptions = FakeSubscriptions()
+    context = context_of(subscriptions)
+    context.dispatcher = Dispatcher("test", asyncio.get_running_loop())
+    routes = provider(context)
+    [subscription] = subscriptions.made
+
+    def large(status: int, count: int = 3000) -> dict[str, Any]:
+        tree = table(status)
+        tree["virtual_hosts"][0]["routes"] = [
+            *({"match": {"path": f"/{number}"}, "direct_response": {"status": 204}} for number in range(count)),
+            route(status),
+        ]
+        return tree
+
+    # The first one is there at once: nothing is served before.
+    subscription.send(large(200))
+    assert routed(routes) == "to200"
+    subscription.send(large(201), version="2")
+    assert routed(routes) == "to200"
+    turns = 0
+    while routed(routes) == "to200":
+        await asyncio.sleep(0)
+        turns += 1
+        assert turns < 10_000
+    assert routed(routes) == "to201" and turns > 3
+    # One that is overtaken is never seen; one that takes it back leaves what is there.
+    subscription.send(large(202), version="3")
+    subscription.send(large(203), version="4")
+    while routed(routes) == "to201":
+        await asyncio.sleep(0)
+    assert routed(routes) == "to203"
+    subscription.send(large(204), version="5")
+    subscription.send(large(203), version="6")
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert routed(routes) == "to203" and counter(context, "http.h.rds.r.config_reload") == 3
+    # Main decides at once.
+    context.is_main = True
+    other = provider(context.with_scope(context.scope), "s")
+    subscriptions.made[1].send({**large(200), "name": "s"})
+    subscriptions.made[1].send({**large(201), "name": "s"})
+    assert routed(other) == "to201"
 
 
 def test_what_routes_have_begun_ends_with_them() -> None:

@@ -3,6 +3,7 @@
 config/               route configuration, made ready for the hot path
 route_source.py       where a connection manager's routes come from; route_provider.py the same as streams see it
 rds.py                route tables by name that follow a config source; vhds.py their hosts on demand
+sliced_build.py       a large table in the making while requests are served
 scoped_routes.py      a route table by request headers, listed or discovered; scope_keys.py the same as streams see it
 router_config.py      `envoy.filters.http.router`: settings, stats, factory
 filter.py             RouterFilter: the request's way to an upstream; state of one request

@@ -13,6 +13,7 @@ from outrider.config.discovered import DiscoveredResource, known_resources, pack
 from outrider.config.subscription import Resource
 from outrider.router.config.route_config import RouteConfig
 from outrider.router.route_provider import DiscoveredRouteProvider, RouteHolder
+from outrider.router.sliced_build import WORTH_IT, SlicedBuild
 from outrider.router.vhds import VirtualHostDiscovery
 from outrider.stats.metrics import Counter, Gauge
 
@@ -45,6 +46,7 @@ class RouteDiscovery(DiscoveredResource):
         self._next_close: list[Callable[[], None]] = []
         self._close: list[Callable[[], None]] = []
         self._next_hosts: VirtualHostDiscovery | None = None
+        self._build: SlicedBuild | None = None
         self.hosts: VirtualHostDiscovery | None = None
 
     def wrong_count(self, count: int) -> str:
@@ -55,6 +57,41 @@ class RouteDiscovery(DiscoveredResource):
 
     def on_empty(self) -> None:
         self.update_empty.inc()
+
+    def on_state(self, resources: list[Resource], version: str) -> None:
+        if self._build is not None:
+            self._build.cancel()
+            self._build = None
+        if len(resources) == 1 and self._in_slices(resources[0]):
+            # A worker serves by the old table until the new one is whole.
+            finish = _Finish(self, resources[0], version)
+            run_all(self._next_close)
+            context = self.context.owned_by(self._next_close)
+            self._build = SlicedBuild(resources[0].view, context, finish.run)
+            self._build.start()
+            return
+        super().on_state(resources, version)
+
+    def _in_slices(self, resource: Resource) -> bool:
+        if self.context.is_main or self.holder.config is None or self.hosts is not None:
+            return False
+        return (
+            resource.name == self.name
+            and len(resource.packed) >= WORTH_IT
+            and resource.packed != self.packed
+            and not resource.view.has("vhds")
+        )
+
+    def built(self, resource: Resource, version: str, config: RouteConfig) -> None:
+        """The table that was built in slices is whole."""
+        self._build = None
+        self._next = config
+        self._next_hosts = None
+        self.packed = resource.packed
+        self.version = version
+        self.updated = time.time()
+        self.applied()
+        self.be_ready()
 
     def accept(self, resource: Resource) -> None:
         view = resource.view
@@ -116,10 +153,24 @@ class RouteDiscovery(DiscoveredResource):
         stamp(entry.last_updated, self.updated)
 
     def on_released(self) -> None:
+        if self._build is not None:
+            self._build.cancel()
         run_all(self._next_close)
         run_all(self._close)
         if self.hosts is not None:
             self.hosts.close()
+
+
+class _Finish:
+    """What is to be done with a table that was built in slices."""
+
+    def __init__(self, routes: RouteDiscovery, resource: Resource, version: str) -> None:
+        self.routes = routes
+        self.resource = resource
+        self.version = version
+
+    def run(self, config: RouteConfig) -> None:
+        self.routes.built(self.resource, self.version, config)
 
 
 def _vhds_source(view: View) -> View | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Final
 
 from outrider.config.load import paused_collector
@@ -19,6 +20,7 @@ from outrider.router.config.virtual_host import TLS_ALL, TLS_EXTERNAL_ONLY, TLS_
 if TYPE_CHECKING:
     from outrider.config.view import View
     from outrider.factory_context import FactoryContext
+    from outrider.router.config.route import Route
     from outrider.router.config.shadow_policy import ShadowPolicy
 
 _TLS: Final[dict[str, int]] = {"NONE": TLS_NONE, "EXTERNAL_ONLY": TLS_EXTERNAL_ONLY, "ALL": TLS_ALL}
@@ -33,6 +35,15 @@ def load_route_config(view: View, context: FactoryContext, validate_clusters_def
     # Thousands of small objects that all stay: the collector would look through them again and again for nothing.
     with paused_collector():
         return _ConfigLoader(view, context, validate_clusters_default).load()
+
+
+class StepwiseLoad:
+    """The same in small steps, for a loop that has other things to do; `config` is whole at the end of `steps`."""
+
+    def __init__(self, view: View, context: FactoryContext, validate_clusters_default: bool) -> None:
+        loader = _ConfigLoader(view, context, validate_clusters_default)
+        self.config = loader.config
+        self.steps = loader.steps()
 
 
 class _ConfigLoader:
@@ -50,6 +61,12 @@ class _ConfigLoader:
         self.max_body = view.integer("max_direct_response_body_size_bytes", 4096)
 
     def load(self) -> RouteConfig:
+        for _ in self.steps():
+            pass
+        return self.config
+
+    def steps(self) -> Iterator[None]:
+        """Load; stops after each route."""
         view = self.view
         config = self.config
         config.internal_only_headers = [name.lower().encode() for name in view.texts("internal_only_headers")]
@@ -63,15 +80,14 @@ class _ConfigLoader:
             loader.validate_clusters = self.validate_clusters
             self.shadow_policies = loader.load_shadows(view)
         for host_view in view.messages("virtual_hosts"):
-            host = self._load_host(host_view)
+            host = yield from self._load_host(host_view)
             config.virtual_hosts.append(host)
             for domain in host.domains:
                 problem = config.domains.add(domain, host)
                 if problem:
                     raise host_view.error(f"{problem} in route {config.name}", "domains")
-        return config
 
-    def _load_host(self, view: View) -> VirtualHost:
+    def _load_host(self, view: View) -> Generator[None, None, VirtualHost]:
         context = self.context
         name = view.text("name")
         host = VirtualHost(name, self.config)
@@ -120,7 +136,11 @@ class _ConfigLoader:
             assert matcher is not None
             host.matcher = load_route_matcher(matcher, loader)
         else:
-            host.table = RouteTable([loader.load(each) for each in view.messages("routes")])
+            routes: list[Route] = []
+            for each in view.messages("routes"):
+                routes.append(loader.load(each))
+                yield
+            host.table = RouteTable(routes)
         return host
 
     def _load_virtual_clusters(self, view: View, host: VirtualHost, loader: RouteLoader) -> None:
