@@ -40,6 +40,15 @@ def direct(name: str, options: str) -> Json:
     return made
 
 
+def merging(name: str, policy: str) -> Json:
+    """224 and 231 are configured; what came in passes."""
+    made = behind(name, "pass_through_tlvs: {match_type: INCLUDE_ALL}", "v2")
+    made["filter_chains"][0]["filters"][0]["typed_config"].update(
+        parse(f"{{proxy_protocol_tlvs: [{{type: 224, value: bWluZQ==}}, {{type: 231, value: bmV3}}], proxy_protocol_tlv_merge_policy: {policy}}}")
+    )
+    return made
+
+
 def towards(config: str) -> str:
     kind = TYPE + "extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
     raw = TYPE + "extensions.transport_sockets.raw_buffer.v3.RawBuffer"
@@ -75,6 +84,10 @@ GROUP = SideConfig(
             {**http("web_v1", WEB), "listener_filters": [proxy_filter()]},
             http("web_direct_v1", WEB),
             direct("direct_v1", "cluster: v1"),
+            direct("direct_formatted", "{cluster: v2, proxy_protocol_tlvs: [{type: 230, format_string: {text_format_source: {inline_string: 'from %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%'}}}]}"),
+            merging("merge_absent", "ADD_IF_ABSENT"),
+            merging("merge_overwrite", "OVERWRITE_BY_TYPE_IF_EXISTS_OR_ADD"),
+            merging("merge_append", "APPEND_IF_EXISTS_OR_ADD"),
             direct("direct_v2", "{cluster: v2, proxy_protocol_tlvs: [{type: 230, value: dHdv}]}"),
         ],
         [
@@ -167,9 +180,14 @@ CASES += [
         ("up_v2", V1, "to_v2", []),
         ("up_v2_six", v2(SIX, 0x21), "to_v2", []),
         ("up_v2_tlvs", v2(FOUR + tlv(2, b"a.test") + tlv(224, b"kept")), "to_v2", []),
+        ("merge_absent", v2(FOUR + tlv(224, b"theirs") + tlv(225, b"x")), "merge_absent", []),
+        ("merge_overwrite", v2(FOUR + tlv(224, b"theirs") + tlv(225, b"x")), "merge_overwrite", []),
+        ("merge_append", v2(FOUR + tlv(224, b"theirs") + tlv(225, b"x")), "merge_append", []),
+        ("merge_overwrite_nothing", v2(FOUR), "merge_overwrite", []),
         ("up_v2_tlv_twice", v2(FOUR + tlv(2, b"one") + tlv(2, b"two")), "to_v2", []),
         ("up_v2_tlvs_some", v2(FOUR + tlv(224, b"a") + tlv(225, b"b") + tlv(226, b"c")), "to_v2_some", []),
         ("up_v2_no_tlvs", v2(FOUR), "to_v2_some", []),
+        ("up_v2_formatted", b"", "direct_formatted", [(r"(?s)(!\\x11\\x00.{1,5}?\\x7f\\x00\\x00\\x01\\x7f\\x00\\x00\\x01).*?(\\xe6)", r"\1{ports}\2")]),
         ("up_v2_direct", b"", "direct_v2", [(r"(?s)(!\\x11\\x00\\x12\\x7f\\x00\\x00\\x01\\x7f\\x00\\x00\\x01).*?(\\xe6)", r"\1{ports}\2")]),
     ]
 ]

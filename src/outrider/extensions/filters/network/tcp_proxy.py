@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from outrider.access_log.access_log import create_access_logs
 from outrider.data.filter_state import FilterStateObject
+from outrider.extensions.filters.network.tcp_tlvs import TlvSettings, read_tlv_settings
 from outrider.extensions.filters.network.tcp_tunnel import TunnelSettings, TunnelStream, read_tunnel
 from outrider.network.connection import Connection
 from outrider.network.filter import NetworkFilter
 from outrider.network.filter_registry import NETWORK_FILTERS, NetworkFilterFactory
-from outrider.network.proxy_protocol import Tlv, options_for, read_tlvs
 from outrider.network.shared_options import with_filter_state
 from outrider.network.tcp_proxy import TcpProxy
 from outrider.network.tcp_proxy_settings import (
@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 TYPE: Final = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 # Filter state that overrides the cluster (Envoy's well-known key).
 CLUSTER_KEY: Final = "envoy.tcp_proxy.cluster"
+# In place of the key of a filter state object to hash.
+HASH_SOURCE_IP: Final = "\0source_ip"
 # Filter state: "true" has a connection proxied without the configured tunnel.
 DISABLE_TUNNELING_KEY: Final = "envoy.tcp_proxy.disable_tunneling"
 # `on_demand.timeout` where it is not set.
@@ -85,17 +87,21 @@ class TcpContext(LoadBalancerContext):
     """What the load balancer may know of a proxied connection."""
 
     def __init__(
-        self, proxy: TcpProxy, metadata: dict[str, object] | None, source_ip_hash: bool, tlvs: list[Tlv]
+        self, proxy: TcpProxy, metadata: dict[str, object] | None, hash_by: str, tlvs: TlvSettings
     ) -> None:
         self.proxy = proxy
         self.tlvs = tlvs
         self.metadata = metadata
-        self.source_ip_hash = source_ip_hash
+        self.hash_by = hash_by
 
     def compute_hash_key(self) -> int | None:
-        if not self.source_ip_hash:
+        info = self.proxy.connection.info
+        if self.hash_by == HASH_SOURCE_IP:
+            return hash64(info.remote_address.host_bytes)
+        if not self.hash_by or info.filter_state is None:
             return None
-        return hash64(self.proxy.connection.info.remote_address.host_bytes)
+        value = info.filter_state.get(self.hash_by)
+        return hash64((value.serialize() or "").encode()) if isinstance(value, FilterStateObject) else None
 
     def metadata_match(self) -> dict[str, object] | None:
         return self.metadata
@@ -109,7 +115,7 @@ class TcpContext(LoadBalancerContext):
     def transport_socket_options(self) -> TransportSocketOptions | None:
         info = self.proxy.connection.info
         named = with_filter_state(info.filter_state, None)
-        return options_for(info.filter_state, info.remote_address, info.local_address, self.tlvs, named)
+        return self.tlvs.options(self.proxy, named)
 
 
 class Attempt(TcpPoolCallbacks):
@@ -177,14 +183,14 @@ class ClusterConnector(UpstreamConnector):
         self,
         clusters: ClusterManager,
         choices: list[Choice],
-        source_ip_hash: bool,
-        tlvs: list[Tlv],
+        hash_by: str,
+        tlvs: TlvSettings,
         tunnel: TunnelSettings | None = None,
     ) -> None:
         self.clusters = clusters
         self.choices = choices
         self.total = sum(choice.weight for choice in choices)
-        self.source_ip_hash = source_ip_hash
+        self.hash_by = hash_by
         # Extensions of the PROXY headers that upstreams may be sent.
         self.tlvs = tlvs
         # None: raw connections.
@@ -239,7 +245,7 @@ class ClusterConnector(UpstreamConnector):
             cluster.info.stats.upstream_cx_connect_attempts_exceeded.inc()
             proxy.on_failed(FAILED_ATTEMPTS)
             return
-        context = TcpContext(proxy, choice.metadata, self.source_ip_hash, self.tlvs)
+        context = TcpContext(proxy, choice.metadata, self.hash_by, self.tlvs)
         tunnel = self.tunnel
         if tunnel is not None and not _tunneling_disabled(proxy):
             http_pool = cluster.choose_pool(0, context)
@@ -345,14 +351,18 @@ def _connector(config: View, context: FactoryContext) -> ClusterConnector:
             choices.append(Choice(view.text("name"), view.integer("weight"), merged or None))
     else:
         choices.append(Choice(config.text("cluster"), 1, shared))
-    by_source = False
+    hash_by = ""
+    # There is one at most.
     for view in config.messages("hash_policy"):
+        state = view.message("filter_state")
         if view.message("source_ip") is not None:
-            by_source = True
-    tlvs = read_tlvs(config.messages("proxy_protocol_tlvs"))
+            hash_by = HASH_SOURCE_IP
+        elif state is not None:
+            hash_by = state.text("key")
+    tlvs = read_tlv_settings(config, context)
     tunnel_view = config.message("tunneling_config")
     tunnel = None if tunnel_view is None else read_tunnel(tunnel_view, context)
-    connector = ClusterConnector(context.cluster_manager, choices, by_source, tlvs, tunnel)
+    connector = ClusterConnector(context.cluster_manager, choices, hash_by, tlvs, tunnel)
     on_demand = config.message("on_demand")
     if on_demand is not None:
         timeout = on_demand.millis("timeout")
