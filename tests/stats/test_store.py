@@ -119,3 +119,15 @@ def test_reset_counters_leaves_gauges() -> None:
     store.gauge("g").set(2)
     store.reset_counters()
     assert (store.counter("c").value, store.counter("c").used(), store.gauge("g").value) == (0, True, 2)
+
+
+def test_deferred_groups_show_when_one_of_them_is_used() -> None:
+    store = Store()
+    counter, gauge = store.counter("a.upstream_rq_total"), store.gauge("a.upstream_cx_active")
+    store.defer([counter, gauge])
+    store.reveal_used()
+    assert counter.hidden and gauge.hidden
+    counter.inc()
+    store.reveal_used()
+    assert not counter.hidden and not gauge.hidden
+    assert store.deferred == []

@@ -84,6 +84,8 @@ class BootstrapSettings:
         self.admin: AdminSettings | None = AdminSettings(admin) if admin is not None else None
         self.runtime_layers: list[Layer] = build_layers(view.message("layered_runtime"), self.node.cluster)
         self.main_watchdog, self.worker_watchdog = read_watchdogs(view)
+        deferred = view.message("deferred_stat_options")
+        self.defers_stats: bool = deferred is not None and deferred.flag("enable_deferred_creation_stats")
         load_extensions()
         self.extensions: list[object] = [
             BOOTSTRAP_EXTENSIONS.create(each, None) for each in view.messages("bootstrap_extensions")

@@ -321,6 +321,7 @@ class MainProcess(SupervisorOwner):
         for gauge in stats.clusters_inflated:
             gauge.set(len(self.clusters.control.active))
         self.clusters.control.show_circuit_breakers()
+        self.store.reveal_used()
         self.refresh_state()
 
     def _days_until_first_certificate_expires(self) -> int:

@@ -68,6 +68,8 @@ class Proxy:
             is_main,
         )
         self.context.overload = settings.overload.new_state(store)
+        # Main shows the stats of all; workers report whatever is used.
+        store.defers = is_main and settings.defers_stats
         for view in settings.secrets:
             self.context.secrets[view.text("name")] = view
         self.main_clusters: MainClusters | None = None

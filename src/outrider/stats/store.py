@@ -198,6 +198,14 @@ class Scope:
         return f"<Scope {self.prefix}* {len(self.held)} metrics>"
 
 
+def _used(metric: Metric) -> bool:
+    if isinstance(metric, Counter):
+        return metric.used()
+    if isinstance(metric, Gauge):
+        return metric.ever_used()
+    return isinstance(metric, Histogram) and metric.used()
+
+
 class Store(Scope):
     """Owner of all metrics of a process; also the scope with the empty prefix."""
 
@@ -205,6 +213,8 @@ class Store(Scope):
         "added",
         "closed_prefixes",
         "counters",
+        "deferred",
+        "defers",
         "gauges",
         "histograms",
         "next_index",
@@ -237,6 +247,26 @@ class Store(Scope):
         self.added: list[Metric] = []
         self.removed: list[int] = []
         self.closed_prefixes: list[str] | None = None
+        # `enable_deferred_creation_stats`: groups that nobody sees before one of them is used.
+        self.defers: bool = False
+        self.deferred: list[list[Metric]] = []
+
+    def defer(self, group: list[Metric]) -> None:
+        """Hide a group of metrics until one of them is used (see `reveal_used`)."""
+        for metric in group:
+            metric.hidden = True
+        self.deferred.append(group)
+
+    def reveal_used(self) -> None:
+        """Show the deferred groups of which something has been used. To be called before stats are read."""
+        waiting: list[list[Metric]] = []
+        for group in self.deferred:
+            if any(_used(metric) for metric in group):
+                for metric in group:
+                    metric.hidden = False
+            else:
+                waiting.append(group)
+        self.deferred = waiting
 
     def root(self) -> "Store":
         return self

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from outrider.data.shared_limit import SharedArena
 from outrider.network.connection import ConnectionStats
 from outrider.stats.store import Scope, sanitize_stats_name
-from outrider.upstream.cluster_stats import ClusterStats, RequestResponseSizeStats, TimeoutBudgetStats
+from outrider.upstream.cluster_stats import ClusterStats, RequestResponseSizeStats, TimeoutBudgetStats, traffic_metrics
 from outrider.upstream.code_stats import CodeStats
 from outrider.upstream.resource_manager import ResourceManager
 
@@ -98,6 +98,8 @@ class ClusterInfo:
         # `cluster.<observability name>.`
         self.scope: Scope = scope
         self.stats: ClusterStats = ClusterStats(scope)
+        if scope.root().defers:
+            scope.root().defer(traffic_metrics(scope))
         self.code_stats: CodeStats = CodeStats(scope)
         self.timeout_budget: TimeoutBudgetStats | None = TimeoutBudgetStats(scope) if config.timeout_budgets else None
         self.size_stats: RequestResponseSizeStats | None = (

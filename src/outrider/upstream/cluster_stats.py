@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-from outrider.stats.metrics import UNIT_BYTES, UNIT_MILLISECONDS, UNIT_UNSPECIFIED, Counter, Gauge, Histogram
+from typing import Final
+
+from outrider.stats.metrics import UNIT_BYTES, UNIT_MILLISECONDS, UNIT_UNSPECIFIED, Counter, Gauge, Histogram, Metric
 from outrider.stats.store import Scope
+
+# Stats of traffic beside `upstream_*`.
+_OTHER_TRAFFIC: Final = ("bind_errors", "original_dst_host_invalid", "retry_or_shadow_abandoned")
+
+
+def traffic_metrics(scope: Scope) -> list[Metric]:
+    """Of a cluster's metrics those that only traffic changes (`enable_deferred_creation_stats`)."""
+    found: list[Metric] = []
+    for metric in scope.held.values():
+        name = metric.name[len(scope.prefix) :]
+        if name.startswith("upstream_") or name in _OTHER_TRAFFIC:
+            found.append(metric)
+    return found
 
 
 class ClusterStats:
