@@ -70,6 +70,7 @@ EXTENSIONS: Final = (
     "filters.http.set_filter_state",
     "filters.http.set_metadata",
     "filters.http.sse_to_metadata",
+    "filters.http.transform",
     "filters.http.stateful_session",
     "filters.http.api_key_auth",
     "filters.http.basic_auth",
