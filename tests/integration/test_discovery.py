@@ -78,7 +78,9 @@ def test_every_type_changes_under_traffic(scene: Start, api: str) -> None:
             one.plane.update(CLUSTER, changed)
             assert wait_for(lambda count=count: one.stat("cluster_manager.cluster_modified") >= count)
             assert wait_for(lambda: one.stat("cluster_manager.warming_clusters") == 0, 20)
+        # Make before break is the control plane's part.
         one.plane.update(CLUSTER, static_cluster("third", one.ports[2]))
+        assert wait_for(lambda: one.stat("cluster_manager.active_clusters") == 3)
         one.plane.update(ROUTES, route_config("routes", "third"))
         assert wait_for(lambda: traffic.seen.get(third, 0) > 5)
         # The same address with other settings: the sockets stay.
@@ -97,6 +99,10 @@ def test_every_type_changes_under_traffic(scene: Start, api: str) -> None:
         assert wait_for(lambda: one.get(other) == f"200 {third}")
         one.plane.remove(LISTENER, "other")
         assert wait_for(lambda: one.get(other) == "ConnectionRefusedError")
+        # Connections of the chain that was replaced drain: until then they use the routes that it names.
+        one.plane.update(ROUTES, route_config("routes", "web"))
+        assert wait_for(lambda: one.stat("http.web.rds.routes.config_reload") == 3)
+        time.sleep(0.2)
         one.plane.remove(CLUSTER, "third")
         assert wait_for(lambda: one.stat("cluster_manager.cluster_removed") == 1)
         time.sleep(0.2)

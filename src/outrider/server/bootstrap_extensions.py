@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from outrider.network.internal_connection import set_pipe_bytes
 from outrider.registry import ExtensionRegistry
 
 if TYPE_CHECKING:
@@ -18,4 +19,5 @@ BOOTSTRAP_EXTENSIONS: ExtensionRegistry[object] = ExtensionRegistry("envoy.boots
 )
 def create_internal_listener(config: View, context: object) -> object:
     """Internal listeners work without it, too."""
+    set_pipe_bytes(config.integer("buffer_size_kb") * 1024)
     return config

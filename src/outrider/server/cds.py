@@ -53,6 +53,8 @@ class CdsApi(SubscriptionCallbacks):
         self.version_info: str = ""
         # Called once, when CDS has spoken or failed to.
         self.on_initialized: Callable[[], None] | None = None
+        # Names of the clusters that came from here, in their order.
+        self._given: dict[str, None] = {}
         self._reloads: Counter = scope.counter("config_reload")
         self._reload_time: Gauge = scope.gauge("config_reload_time_ms", accumulate=False)
         self._subscription: Subscription = subscriptions.subscribe(source, CLUSTER, self, scope)
@@ -62,14 +64,8 @@ class CdsApi(SubscriptionCallbacks):
 
     def on_state(self, resources: list[Resource], version: str) -> None:
         named = {resource.view.text("name") for resource in resources}
-        control = self.clusters.control
-        gone = [
-            name
-            for entries in (control.active, control.warming)
-            for name, entry in entries.items()
-            if entry.added_via_api and name not in named
-        ]
-        self._update(resources, list(dict.fromkeys(gone)), version)
+        # Only what this subscription gave: clusters that were discovered on demand are not its business.
+        self._update(resources, [name for name in self._given if name not in named], version)
 
     def on_delta(self, added: list[Resource], removed: list[str], version: str) -> None:
         self._update(added, removed, version)
@@ -92,6 +88,7 @@ class CdsApi(SubscriptionCallbacks):
                     if name in seen:
                         raise ConfigError(f"duplicate cluster {name} found")
                     seen.add(name)
+                    self._given[name] = None
                     if control.add_or_update(resource.view, resource.version or version):
                         changed += 1
                         applied = 1
@@ -102,6 +99,7 @@ class CdsApi(SubscriptionCallbacks):
                 except ConfigError as error:
                     errors.append(f"{name}: {error}")
             for name in removed:
+                self._given.pop(name, None)
                 if control.remove(name):
                     applied = 1
                     _log.debug("cds: remove cluster '%s'", name)
