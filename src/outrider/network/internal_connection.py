@@ -20,8 +20,15 @@ if TYPE_CHECKING:
 # What a connection that comes from this process has for a peer (so does Envoy).
 CLIENT: Final = Address(KIND_INTERNAL, "internal_client_address/", 0)
 _HIGH: Final = 1024 * 1024
+# What the pair itself holds beside the connections' own buffers (`InternalListener.buffer_size_kb`), in bytes.
+_PIPE_BYTES: Final[list[int]] = [0]
 
 Metadata = dict[str, dict[str, object]]
+
+
+def set_pipe_bytes(size: int) -> None:
+    """How much pairs that are made from now on hold."""
+    _PIPE_BYTES[0] = size
 
 
 def listener_name(address: Address) -> str:
@@ -85,8 +92,8 @@ class InternalTransport:
             self.peer._schedule()
 
     def set_write_buffer_limits(self, high: int, low: int) -> None:
-        self._high = high
-        self._low = low
+        self._high = high + _PIPE_BYTES[0]
+        self._low = low + _PIPE_BYTES[0] // 2
 
     def get_write_buffer_size(self) -> int:
         return 0 if self.peer is None else self.peer._size
