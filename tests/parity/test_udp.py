@@ -170,7 +170,7 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Side]]:
         two.close()
 
 
-def exchange(port: int, datagrams: list[bytes], source: str = "127.0.0.1", wait: float = 0.6) -> list[bytes]:
+def exchange(port: int, datagrams: list[bytes], source: str = "127.0.0.1", wait: float = 1.5) -> list[bytes]:
     """The answers, empty for none in time."""
     answers: list[bytes] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
