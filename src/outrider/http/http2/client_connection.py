@@ -128,8 +128,7 @@ class Http2ClientConnection(ClientConnection):
         if flood is not None:
             engine.flood = None
             raise flood
-        if self.session.goaways_sent > engine.goaways and self.connection.state == STATE_OPEN:
-            # The library has found an error, and ended the session.
+        if engine.ended_by_library() and self.connection.state == STATE_OPEN:
             self.callbacks.on_go_away(True)
 
     def flush(self) -> None:
@@ -260,6 +259,7 @@ class Http2ClientConnection(ClientConnection):
         self.stream_reset(stream, reason)
 
     def on_goaway(self, last_stream_id: int, code: int) -> None:
+        self.engine.peer_leaves = True
         self.callbacks.on_go_away(code != NO_ERROR)
 
     def on_settings(self) -> None:

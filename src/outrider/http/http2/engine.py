@@ -86,6 +86,8 @@ class Http2Engine(ConnectionCallbacks):
         self.flood: CodecProtocolError | None = None
         # GOAWAYs of our own will; what the library sends beyond them says that the peer broke the protocol.
         self.goaways: int = 0
+        # The peer has sent GOAWAY: the library then wants nothing more when the last stream has ended.
+        self.peer_leaves: bool = False
         # Streams that the session knows.
         self._active: int = 0
         self._resets: int = 0
@@ -137,6 +139,13 @@ class Http2Engine(ConnectionCallbacks):
         if kind in _FLOODS:
             return FloodError(text, details, error.stream_id)
         return CodecProtocolError(text, details)
+
+    def ended_by_library(self) -> bool:
+        """Whether the library has found an error by itself, and ended the session."""
+        session = self.session
+        if session.goaways_sent > self.goaways:
+            return True
+        return not self.peer_leaves and not session.wants_read and not session.wants_write
 
     def flush(self) -> list[int]:
         """Write what is to be written, unless bytes are being dispatched: then the end of that will do it.

@@ -83,8 +83,7 @@ class Http2ServerConnection(ServerConnection):
         if flood is not None:
             engine.flood = None
             raise flood
-        if self.session.goaways_sent > engine.goaways and self.connection.state == STATE_OPEN:
-            # The library has ended the session for an error that it found itself.
+        if engine.ended_by_library() and self.connection.state == STATE_OPEN:
             raise CodecProtocolError(
                 "The user callback function failed", "codec_error:The_user_callback_function_failed"
             )
@@ -225,6 +224,7 @@ class Http2ServerConnection(ServerConnection):
         stream.decoder.on_reset_stream(reason, stream.response_details)
 
     def on_goaway(self, last_stream_id: int, code: int) -> None:
+        self.engine.peer_leaves = True
         self.callbacks.on_go_away()
 
     def on_settings(self) -> None:
