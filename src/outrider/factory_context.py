@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from outrider.config.runtime import Runtime
     from outrider.config.subscription import SubscriptionFactory
     from outrider.config.support import SupportPolicy
+    from outrider.config.view import View
     from outrider.data.shared_limit import SharedArena
     from outrider.event.dispatcher import Dispatcher
     from outrider.http.conn_manager_settings import DrainDecision
@@ -124,6 +125,8 @@ class FactoryContext:
         self.config_tracker: ConfigTracker | None = None
         # Called with each warning that configuration gives rise to.
         self.warn: Callable[[str], None] | None = None
+        # `Bootstrap.tracing.http`: the tracer of connection managers that name none.
+        self.tracing_provider: View | None = None
         # How far overload actions are on; all off where there is no overload manager.
         self.overload: OverloadState = OverloadState()
 

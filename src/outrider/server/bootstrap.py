@@ -84,6 +84,11 @@ class BootstrapSettings:
         self.admin: AdminSettings | None = AdminSettings(admin) if admin is not None else None
         self.runtime_layers: list[Layer] = build_layers(view.message("layered_runtime"), self.node.cluster)
         self.main_watchdog, self.worker_watchdog = read_watchdogs(view)
+        tracing = view.message("tracing")
+        # The tracer of connection managers that name none; checked when one of them traces, as in Envoy.
+        self.tracing_provider: View | None = tracing.message("http") if tracing is not None else None
+        if self.tracing_provider is not None:
+            self.tracing_provider.accept("name", "typed_config")
         deferred = view.message("deferred_stat_options")
         self.defers_stats: bool = deferred is not None and deferred.flag("enable_deferred_creation_stats")
         load_extensions()

@@ -68,6 +68,7 @@ class Proxy:
             is_main,
         )
         self.context.overload = settings.overload.new_state(store)
+        self.context.tracing_provider = settings.tracing_provider
         # Main shows the stats of all; workers report whatever is used.
         store.defers = is_main and settings.defers_stats
         for view in settings.secrets:

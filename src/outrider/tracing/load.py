@@ -18,7 +18,7 @@ def load_tracing(view: View | None, context: FactoryContext, use_request_id: boo
     """None without `tracing`, and where neither it nor the bootstrap names a provider. Raises ConfigError."""
     if view is None:
         return None
-    provider = view.message("provider")
+    provider = view.message("provider") or context.tracing_provider
     tracer = None if provider is None else tracer_of(provider, context)
     egress = context.traffic_direction == "OUTBOUND"
     config = TracingConfig(NO_TRACER if tracer is None else tracer, context.runtime, egress)
