@@ -105,8 +105,10 @@ class SharedArena:
 
 
 class SharedGauge:
-    """One handle on a row: `value` is what went through it; `total()` the sum over all handles and workers (a cluster and
-    the one that replaces it have one row)."""
+    """One handle on a row: `value` is what went through it; `total()` the sum over all handles and workers.
+
+    A cluster and the one that replaces it share a row.
+    """
 
     __slots__ = ("value", "_cells", "_cell", "_base", "_columns")
 
