@@ -112,6 +112,9 @@ class BootstrapSettings:
         self.default_config_source: View | None = view.message("default_config_source")
         self.node_context_params: list[str] = view.texts("node_context_params")
         cluster_manager = view.message("cluster_manager")
+        if cluster_manager is not None:
+            # When workers make their part of a cluster; nothing that serves differs by it. Ours make it at once.
+            cluster_manager.accept("enable_deferred_cluster_creation")
         self.local_cluster_name: str = (
             cluster_manager.text("local_cluster_name") if cluster_manager is not None else ""
         )
