@@ -213,12 +213,12 @@ def test_slow_reader_does_not_grow_the_proxy(proxy: TestProxy, backend: Backend)
         client.settimeout(1)
         sent = 0
         try:
-            while sent < 64 * 1024 * 1024:
+            while sent < 256 * 1024 * 1024:
                 sent += client.send(b"x" * 65536)
         except TimeoutError:
             pass
-        # Kernel buffers on both sides and one watermark between them, not what was asked for.
-        assert sent < 24 * 1024 * 1024
+        # Buffers of the kernel (tens of megabytes when it likes) on both sides and one watermark, not what was asked for.
+        assert sent < 96 * 1024 * 1024
         reset(client)
     backend.release()
     backend.mode = "echo"
