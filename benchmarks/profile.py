@@ -161,7 +161,7 @@ def by_callgrind(names: list[str], count: int) -> int:
         try:
             for replay in bench.replays:
                 if replay.name in names or "all" in names:
-                    bench.count(replay)
+                    bench.count(replay, 1)
                     print(f"== {replay.name}")
                     show(counter.dump, COUNTED, count)
         finally:
