@@ -146,8 +146,10 @@ def test_refused(config: dict[str, Any], message: str) -> None:
 
 def test_loggers_that_do_not_exist_yet_are_refused() -> None:
     tree = {
-        "name": "envoy.access_loggers.http_grpc",
-        "typed_config": {"@type": TYPE_URL + "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig"},
+        "name": "envoy.access_loggers.dynamic_modules",
+        "typed_config": {
+            "@type": TYPE_URL + "envoy.extensions.access_loggers.dynamic_modules.v3.DynamicModuleAccessLog"
+        },
     }
     with pytest.raises(ConfigError, match="Didn't find a registered implementation"):
         make(tree, FakeContext())

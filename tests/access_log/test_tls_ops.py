@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
-from outrider.data.certificate import CertificateFacts, der_text, escape_value
 from outrider.access_log.context import FormatContext
 from outrider.access_log.formatter import parse_format
+from outrider.data.certificate import CertificateFacts, der_text, escape_value
 
 from . import scene
 

@@ -485,7 +485,7 @@ def test_health_checks() -> None:
             [health_check(tcp_health_check={}), health_check(tcp_health_check={})],
             "health check at index 0 is missing a name",
         ),
-        ([health_check(grpc_health_check={})], "grpc_health_check"),
+        ([health_check(grpc_health_check={})], "c cluster must support HTTP/2 for gRPC healthchecking"),
         (
             [health_check(http_health_check={"path": "/", "expected_statuses": [{"start": 99, "end": 200}]})],
             "expecting start >= 100, but found start=99",

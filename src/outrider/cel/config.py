@@ -37,6 +37,5 @@ def cel_expression(view: View, config: View | None = None) -> CelProgram:
             found = expression_field(view, name, config)
             if found is not None:
                 return found
-    if view.knows("cel_expr_string") and view.has("cel_expr_string"):
-        return text_field(view, "cel_expr_string", config)
-    raise view.error("CEL expression not set")
+    # `cel_expr_string` is for others: Envoy does not take it.
+    raise view.error("failed to create an expression: CEL expression not set.")

@@ -49,6 +49,10 @@ class DataInput:
     def get(self, data: MatchingData) -> object | None:
         return None
 
+    def data_type(self) -> str:
+        """What `get` gives, in Envoy's words: most matchers want a string."""
+        return "string"
+
     def address(self, data: MatchingData) -> object | None:
         """The address behind the value, for inputs that give IP addresses."""
         return None
@@ -60,6 +64,10 @@ class DataInput:
 @mypyc_attr(allow_interpreted_subclasses=True)
 class InputMatcher:
     """A condition on an input's value."""
+
+    def wanted_type(self) -> str:
+        """The `data_type` of the inputs that it understands."""
+        return "string"
 
     def matches(self, value: object | None) -> bool:
         return False

@@ -122,6 +122,12 @@ class _TreeLoader:
             key.encode("utf-8", "surrogateescape"): self.on_match(each)
             for key, each in inner.message_map("map").items()
         }
+        if data_input.data_type() != "string":
+            raise view.error(
+                f"Unsupported data input type: {data_input.data_type()}, currently only string type is supported in "
+                "map matcher",
+                "input",
+            )
         if kind == "exact_match_map":
             return ExactTree(data_input, branches, on_no_match)
         return PrefixTree(data_input, branches, on_no_match)
@@ -166,12 +172,20 @@ class _TreeLoader:
         if how == "value_match":
             text = inner.message(how)
             assert text is not None
+            self._check_type(inner, data_input, "string")
             return ValuePredicate(data_input, parse_string_matcher(text, self.context))
         if how == "custom_match":
             custom = inner.message(how)
             assert custom is not None
-            return CustomPredicate(data_input, INPUT_MATCHERS.create(custom, self.context))
+            matcher = INPUT_MATCHERS.create(custom, self.context)
+            self._check_type(inner, data_input, matcher.wanted_type())
+            return CustomPredicate(data_input, matcher)
         raise inner.error("value is required", "matcher")
+
+    @staticmethod
+    def _check_type(view: View, data_input: DataInput, wanted: str) -> None:
+        if data_input.data_type() != wanted:
+            raise view.error(f"Unsupported data input type: {data_input.data_type()}", "input")
 
     def _input(self, view: View) -> DataInput:
         type_name = view.any_type("typed_config")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Trigger:
-    """`threshold`: off or wholly on. `scaled`: off up to one pressure, wholly on from another, between in proportion."""
+    """`threshold`: off or wholly on. `scaled`: off up to one pressure, wholly on from another, partly between."""
 
     __slots__ = ("resource", "saturation", "start")
 

@@ -277,10 +277,6 @@ def test_accepted(tree: dict[str, object]) -> None:
 
 REFUSED_BY_PATH = [
     (
-        route(rate_limits=[{"actions": [{"remote_address": {}}], "apply_on_stream_done": True}]),
-        f"{ROUTES}.route.rate_limits[0].apply_on_stream_done",
-    ),
-    (
         one_host({"match": {"prefix": "/"}, "route": {"cluster_specifier_plugin": "p"}}),
         f"{ROUTES}.route.cluster_specifier_plugin",
     ),

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 class CelInput(DataInput):
     """`xds.type.matcher.v3.HttpAttributesCelMatchInput`: the attributes of the stream."""
 
+    def data_type(self) -> str:
+        return "cel_data_input"
+
     def get(self, data: MatchingData) -> object | None:
         info = data.stream_info
         if info is None:
@@ -29,6 +32,9 @@ class CelMatcher(InputMatcher):
 
     def __init__(self, program: CelProgram) -> None:
         self.program = program
+
+    def wanted_type(self) -> str:
+        return "cel_data_input"
 
     def matches(self, value: object | None) -> bool:
         return isinstance(value, Attributes) and self.program.is_true(value)

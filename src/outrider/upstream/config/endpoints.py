@@ -209,7 +209,9 @@ def _read_policy(policy: View, assignment: LoadAssignment) -> None:
     assignment.stale_after_ms = policy.millis("endpoint_stale_after") or 0
     drops = policy.messages("drop_overloads")
     if len(drops) > 1:
-        raise policy.error(f"Cluster drop_overloads config has {len(drops)} categories. Envoy only support one.", "drop_overloads")
+        raise policy.error(
+            f"Cluster drop_overloads config has {len(drops)} categories. Envoy only support one.", "drop_overloads"
+        )
     for drop in drops:
         assignment.drop_category = drop.text("category")
         percentage = drop.message("drop_percentage")

@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 
 from outrider.config.errors import ConfigError
+from outrider.data.address import KIND_IP, Address
+from outrider.data.header_map import RequestHeaderMap
+from outrider.data.stream_info import HTTP11, ConnectionInfo, StreamInfo
 from outrider.extensions.filters.http import rbac
-from outrider.extensions.rbac.engine import response_details
+from outrider.extensions.rbac.conditions import Subject
+from outrider.extensions.rbac.engine import load_engine, response_details
 from tests.extensions.filters.http.scene import Scene, request_headers
 from tests.matching.support import view_of
 
@@ -107,16 +111,16 @@ def test_a_route_replaces_or_switches_off() -> None:
     assert made.stream(request_headers(), own).passed
 
 
-def test_conditions_in_cel_are_refused_by_path() -> None:
-    view = view_of(
-        rbac.TYPE,
-        {"rules": {"policies": {"p": {**policy({"any": True}), "condition": {"const_expr": {"bool_value": True}}}}}},
-    )
-    Scene("rbac", rbac.TYPE, {})
-    from outrider.extensions.rbac.engine import load_engine
-
-    load_engine(view, "rules", "matcher", True, None, True)
-    assert view.unread() == ['rules.policies["p"].condition']
+def test_conditions_in_cel_decide_as_well() -> None:
+    for value, allowed in ((True, True), (False, False)):
+        condition = {"const_expr": {"bool_value": value}}
+        view = view_of(rbac.TYPE, {"rules": {"policies": {"p": {**policy({"any": True}), "condition": condition}}}})
+        engine = load_engine(view, "rules", "matcher", True, None, True)
+        assert engine is not None
+        assert view.unread() == []
+        connection = ConnectionInfo(1, Address(KIND_IP, "10.0.0.1", 80), Address(KIND_IP, "10.0.0.2", 1))
+        info = StreamInfo(connection, 0, 0, HTTP11)
+        assert engine.judge(Subject(connection, info, RequestHeaderMap(), None)).allowed is allowed
 
 
 def test_bad_port_range() -> None:
