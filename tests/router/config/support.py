@@ -16,18 +16,17 @@ from outrider.factory_context import FactoryContext, ServerInfo
 from outrider.router.config.route import Route
 from outrider.router.config.route_config import RouteConfig
 from outrider.stats.store import Store
+from outrider.upstream.cluster_manager import ClusterManager
 
 ROUTE_CONFIGURATION = "envoy.config.route.v3.RouteConfiguration"
 
 
-class FakeClusterManager:
-    """Knows names only."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = set(names)
-
-    def has(self, name: str) -> bool:
-        return name in self.names
+def known_clusters(names: Sequence[str]) -> ClusterManager:
+    """A cluster manager that knows these names; nothing can be asked of the clusters."""
+    manager = ClusterManager()
+    for name in names:
+        manager._clusters[name] = cast(Any, None)
+    return manager
 
 
 def view_of(type_name: str, tree: Mapping[str, object], path: str = "") -> View:
@@ -46,7 +45,7 @@ def make_context(
     return FactoryContext(
         scope=Store(),
         dispatcher=cast(Any, None),
-        cluster_manager=cast(Any, FakeClusterManager(clusters)),
+        cluster_manager=known_clusters(clusters),
         runtime=Runtime(entries),
         access_log_manager=cast(Any, None),
         arena=None,
