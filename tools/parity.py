@@ -2,9 +2,9 @@
 
     python tools/parity.py [pytest arguments]
 
-The proxies of a file live as long as it, and what they hold (token buckets, pools) does too, so that a single case
-cannot be tried again. On a loaded machine a timeout of some milliseconds may win the wrong race; a real difference
-fails twice.
+Two files run side by side: most of the time both proxies wait. The proxies of a file live as long as it, and what they
+hold (token buckets, pools) does too, so that a single case cannot be tried again. On a loaded machine a timeout of some
+milliseconds may win the wrong race; a real difference fails twice.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
 
 
 def run(targets: list[str], report: Path, arguments: list[str]) -> int:
@@ -36,7 +37,7 @@ def main() -> int:
     arguments = sys.argv[1:]
     with tempfile.TemporaryDirectory(prefix="outrider-parity-") as folder:
         report = Path(folder) / "report.xml"
-        status = run(["tests/parity"], report, arguments)
+        status = run(["tests/parity"], report, [*SIDE_BY_SIDE, *arguments])
         if status == 1 and report.is_file():
             files = failed_files(report)
             if files:

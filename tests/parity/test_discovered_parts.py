@@ -103,7 +103,7 @@ class Scene:
             **self.options,
         }
         self.proxy = ProxyProcess(
-            self.kind, json.dumps(bootstrap), self.admin, self.folder, environment={"PYTHONPATH": "src"}, concurrency=self.concurrency
+            self.kind, json.dumps(bootstrap), self.admin, self.folder, concurrency=self.concurrency
         )
         self.proxy.wait_ready()
 
