@@ -11,6 +11,8 @@ import ipaddress
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from mypy_extensions import mypyc_attr
+
 from outrider.data.address import KIND_IP, KIND_PIPE, Address
 from outrider.data.stream_info import ConnectionInfo
 
@@ -186,6 +188,7 @@ def _prefix_length(level: _PrefixLevel) -> int:
     return level.length
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class FilterChainMatcher:
     """Finds the chain of a connection."""
 
