@@ -30,10 +30,13 @@ setup:
 # Compiled, as installed in .venv; then the unit tests once more on the interpreted sources. A test that talks to real
 # processes may be tried again: on a loaded machine a timeout of some milliseconds can win the wrong race.
 AGAIN := --reruns 2 --reruns-delay 1
+# The bindings of C libraries (not the compiled hot path), as they were installed: interpreted sources use them, too.
+BINDINGS = $(wildcard .venv/lib/python*/site-packages/outrider/native/*.so)
 
 test: setup
 	$(PYTEST) tests --ignore=tests/parity $(AGAIN) $(ARGS)
 	$(PY) tools/parity.py $(ARGS)
+	cp $(BINDINGS) src/outrider/native/
 	PYTHONPATH=$(CURDIR)/src $(PYTEST) tests -m 'not parity and not corpus and not integration' $(AGAIN) $(ARGS)
 
 unit: setup
