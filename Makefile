@@ -36,7 +36,7 @@ BINDINGS = $(wildcard .venv/lib/python*/site-packages/outrider/native/*.so)
 test: setup
 	$(PYTEST) tests --ignore=tests/parity $(AGAIN) $(ARGS)
 	$(PY) tools/parity.py $(ARGS)
-	cp $(BINDINGS) src/outrider/native/
+	$(if $(BINDINGS),cp $(BINDINGS) src/outrider/native/)
 	PYTHONPATH=$(CURDIR)/src $(PYTEST) tests -m 'not parity and not corpus and not integration' $(AGAIN) $(ARGS)
 
 unit: setup
