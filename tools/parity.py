@@ -1,10 +1,10 @@
-"""Runs the parity tests; a file with a failure is run once more from the start, with fresh proxies.
+"""Runs the parity tests; a file with a failure is run again from the start, with fresh proxies, up to three times.
 
     python tools/parity.py [pytest arguments]
 
 Two files run side by side: most of the time both proxies wait. The proxies of a file live as long as it, and what they
 hold (token buckets, pools) does too, so that a single case cannot be tried again. On a loaded machine a timeout of some
-milliseconds may win the wrong race; a real difference fails twice.
+milliseconds may win the wrong race; a real difference fails each time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
+AGAIN = 3
 SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
 
 
@@ -38,11 +39,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="outrider-parity-") as folder:
         report = Path(folder) / "report.xml"
         status = run(["tests/parity"], report, [*SIDE_BY_SIDE, *arguments])
-        if status == 1 and report.is_file():
-            files = failed_files(report)
-            if files:
-                print(f"parity: once more with fresh proxies: {' '.join(files)}", flush=True)
-                status = run(files, report, arguments)
+        for _ in range(AGAIN):
+            files = failed_files(report) if status == 1 and report.is_file() else []
+            if not files:
+                break
+            print(f"parity: once more with fresh proxies: {' '.join(files)}", flush=True)
+            status = run(files, report, arguments)
     return status
 
 

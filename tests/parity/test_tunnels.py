@@ -67,7 +67,7 @@ CASES = [
     Case("websocket_answered_200", [upgrade()], None, answers=[[answer()]]),
     Case("websocket_not_configured", [upgrade()], 403, listener="plain"),
     Case("websocket_denied_by_route", [upgrade("/denied")], 403),
-    Case("other_by_route", [upgrade("/other", "other"), Responses(1), b"x", Contains(b"x"), ShutdownWrite()], 101, answers=[[SWITCH.replace(b"websocket", b"other"), EchoTunnel()]], to_end=True, logs=1),
+    Case("other_by_route", [upgrade("/other", "other"), Responses(1), b"echoed", Contains(b"echoed"), ShutdownWrite()], 101, answers=[[SWITCH.replace(b"websocket", b"other"), EchoTunnel()]], to_end=True, logs=1),
     Case("unknown_upgrade", [upgrade("/", "unknown")], 403),
     Case("upgrade_without_connection", get("/", "test", ("upgrade", "websocket"))),
     Case("connection_upgrade_without_upgrade", get("/", "test", ("connection", "upgrade"))),
